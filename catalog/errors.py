@@ -267,6 +267,13 @@ class Undeliverable(RpdriveError):
     advice = "mend the target in notify.toml (docs/notify.md), then run `rpdrive notify test`"
 
 
+class FleetFailed(RpdriveError):
+    """A fleet of workers can't be reached, or none of them can do anything, or one gave no answer that counts."""
+
+    exit_code = 14
+    advice = "see docs/fleet.md"
+
+
 def without_errors(records: Sequence[T | RpdriveError]) -> list[T]:
     """The records. Raises the first error among them."""
     found = []

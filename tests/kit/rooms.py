@@ -253,6 +253,8 @@ ROOMS = {
     " mount.browse.api mount.browse.contents mount.browse.guard mount.browse.options mount.browse.pages"
     " mount.browse.resources mount.process",
     "mount.browse": "catalog.access catalog.screen mount.browse.options mount.browse.server",
+    "mount.fleet": "cache.disk catalog.access catalog.errors catalog.format catalog.interruption catalog.program"
+    " catalog.screen catalog.signing catalog.store catalog.vault mount.process",
     "mount.promoting": "catalog.access catalog.promotion catalog.screen mount.login",
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",
     # Backups.

@@ -70,8 +70,8 @@ CHOSEN = (
 
 SCRIPT = """
 import importlib, importlib.abc, os, pkgutil, sys
-import cryptography, diskcache, logging, msgspec, multiprocessing.connection, platformdirs, rich.console, subprocess
-import tempfile, typer, zstandard
+import cryptography, diskcache, distributed, logging, msgspec, multiprocessing.connection, platformdirs
+import rich.console, subprocess, tempfile, tornado.httpserver, typer, zstandard
 modules, names, unix, packages, chosen = {modules!r}, {names!r}, {unix!r}, {packages!r}, {chosen!r}
 
 class Gone(importlib.abc.MetaPathFinder):

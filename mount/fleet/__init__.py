@@ -1,0 +1,1 @@
+"""Checks, prunes, tests and restores a vault by many processes or machines."""

@@ -1,0 +1,229 @@
+"""`local:N`: a scheduler in this process and N worker processes, for one command.
+
+Each worker is a re-executed child that gets the vault's key through a pipe, as a background drive does. All of them
+listen on the loopback address only, with TLS and a certificate that exists in their memory alone: another user of
+this machine can connect, and gets no further. None of Dask's web pages is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import dask
+import msgspec
+from distributed import Client, Scheduler, Worker
+from distributed.http.routing import RoutingApplication
+from distributed.security import Security
+from distributed.utils import LoopRunner
+from tornado.httpserver import HTTPServer
+
+from catalog.access.memory import protect_memory
+from catalog.access.settings import Settings
+from catalog.errors import FleetFailed, LocalError
+from catalog.interruption import deferred
+from catalog.program import secret_environment
+from mount.fleet import worker as work
+from mount.fleet.dask_pool import DaskPool, quiet
+from mount.process.base import Pipes
+from mount.process.started import Started, start
+from mount.process.this import PROCESSES
+
+HOST = "127.0.0.1"
+_DEATHS = 2  # of its workers that a piece survives
+_SPARE = 8  # for each worker, processes that are started in place of one that ended
+_CONFIG = {
+    "distributed.scheduler.allowed-failures": _DEATHS,
+    "distributed.scheduler.worker-ttl": "60s",
+    "distributed.scheduler.work-stealing": False,
+    "distributed.scheduler.active-memory-manager.start": False,
+    "distributed.scheduler.http.routes": [],
+    "distributed.scheduler.preload": [],
+    "distributed.worker.http.routes": [],
+    "distributed.worker.preload": [],
+    "distributed.worker.profile.enabled": False,
+    "distributed.worker.memory.terminate": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.client.preload": [],
+    "distributed.diagnostics.nvml": False,
+    "distributed.comm.compression": None,
+}
+
+
+class Start(msgspec.Struct, frozen=True):
+    """What a worker process gets through its pipe. `secrets` are variables that it did not inherit."""
+
+    scheduler: str
+    certificate: str
+    private: str
+    folder: str
+    master: bytes
+    admin: bytes
+    admin_private: bytes
+    secrets: dict[str, str]
+
+
+class _Quiet:
+    """Serves no web pages."""
+
+    def start_http_server(self, *_given: Any, **_named: Any) -> None:
+        self.http_application = RoutingApplication([])
+        self.http_server = HTTPServer(self.http_application)
+
+
+class _Scheduler(_Quiet, Scheduler):  # type: ignore[misc]
+    pass
+
+
+class _Worker(_Quiet, Worker):  # type: ignore[misc]
+    pass
+
+
+class LocalPool(DaskPool):
+    """Implements Pool with `count` processes of this machine."""
+
+    def __init__(self, count: int, keys: work.Keys, settings: Settings) -> None:
+        quiet()
+        self._count, self._left = count, count * (1 + _SPARE)
+        self._processes: list[tuple[Started, Path]] = []
+        self._stack = ExitStack()
+        try:
+            self._stack.enter_context(dask.config.set(_CONFIG))
+            self._folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="rpdrive-fleet-"))
+            self._stack.callback(self._end_processes)
+            security = Security.temporary()
+            runner = LoopRunner(asynchronous=False)
+            runner.start()
+            self._stack.callback(runner.stop)
+            self._scheduler = runner.run_sync(_scheduler, security)
+            self._stack.callback(runner.run_sync, self._scheduler.close)
+            self._order = msgspec.msgpack.encode(
+                Start(
+                    scheduler=self._scheduler.address, certificate=security.tls_worker_cert,
+                    private=security.tls_worker_key, folder=self._folder, master=keys.master, admin=keys.admin,
+                    admin_private=keys.private, secrets=secret_environment(),
+                )
+            )  # fmt: skip
+            for _ in range(count):
+                self._start_process()
+            client = Client(
+                self._scheduler.address, security=security, loop=runner.loop, set_as_default=False,
+                direct_to_workers=False,
+            )  # fmt: skip
+            super().__init__(client, "local")
+        except OSError as e:
+            self._stack.close()
+            raise LocalError(f"the workers can't be started: {e}", "try again") from e
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _start_process(self) -> None:
+        self._left -= 1
+        log = Path(self._folder) / f"{self._left}.log"
+        with deferred():
+            started = start(PROCESSES, "mount.fleet.local", ("rpdrive", "fleet", "worker"), log)
+            self._processes.append((started, log))
+        os.close(started.answer)
+        try:
+            os.write(started.order, len(self._order).to_bytes(4, "big") + self._order)
+        except BrokenPipeError:
+            pass  # it has ended, and is replaced
+
+    def members(self) -> Mapping[str, str]:
+        for one in list(self._processes):
+            started, log = one
+            if started.process.poll() is None:
+                continue
+            self._processes.remove(one)
+            os.close(started.order)
+            if self._left <= 0:
+                last = log.read_text(errors="replace").strip().rpartition("\n")[2]
+                raise FleetFailed(f"the workers end by themselves: {last or started.process.returncode}")
+            self._start_process()
+        return super().members()
+
+    @property
+    def pids(self) -> list[int]:
+        return [started.process.pid for started, _log in self._processes]
+
+    def close(self) -> None:
+        super().close()
+        self._stack.close()
+
+    def _end_processes(self) -> None:
+        """End the workers: they do as soon as their pipe is closed."""
+        for started, _log in self._processes:
+            with suppress(OSError):
+                os.close(started.order)
+        for started, _log in self._processes:
+            try:
+                started.process.wait(5)
+            except subprocess.TimeoutExpired:
+                started.process.kill()
+                started.process.wait()
+        self._processes.clear()
+
+
+async def _scheduler(security: Security) -> Scheduler:
+    return await _Scheduler(host=HOST, port=0, protocol="tls", security=security, dashboard=False)
+
+
+# --- the other side -----------------------------------------------------------------------------------------
+
+
+def main(order_pipe: int, answer_pipe: int) -> None:
+    """Run a worker process until its pipe is closed. The arguments represent the pipes, see Processes.inherited."""
+    from catalog.screen.redacted import protect_stderr
+
+    protect_memory()
+    protect_stderr()
+    pipes = PROCESSES.inherited(Pipes(order_pipe, answer_pipe))
+    os.close(pipes.answer)
+    pipe = os.fdopen(pipes.order, "rb", buffering=0)
+    length = int.from_bytes(_exactly(pipe, 4), "big")
+    order = msgspec.msgpack.decode(_exactly(pipe, length), type=Start)
+    threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
+    os.environ.update(order.secrets)
+    quiet()
+    work.WORKER = work.Worker(work.Keys(order.master, order.admin, order.admin_private))
+    security = Security(
+        require_encryption=True, tls_ca_file=order.certificate, tls_client_cert=order.certificate,
+        tls_client_key=order.private, tls_worker_cert=order.certificate, tls_worker_key=order.private,
+        tls_scheduler_cert=order.certificate, tls_scheduler_key=order.private,
+    )  # fmt: skip
+    with dask.config.set(_CONFIG):
+        asyncio.run(_serve(order, security))
+    os._exit(0)
+
+
+async def _serve(order: Start, security: Security) -> None:
+    worker = _Worker(
+        order.scheduler, nthreads=1, security=security, host=HOST, protocol="tls", memory_limit=0,
+        local_directory=order.folder, dashboard=False,
+    )  # fmt: skip
+    async with worker:
+        await worker.finished()
+
+
+def _exactly(pipe: Any, length: int) -> bytes:
+    data = b""
+    while len(data) < length:
+        part = pipe.read(length - len(data))
+        if not part:
+            os._exit(0)  # the command has ended
+        data += part
+    return data
+
+
+def _end_with(pipe: Any) -> None:
+    """End this process with the command, wherever it is: every piece can be stopped anywhere, as by kill -9."""
+    pipe.read(1)
+    os._exit(0)

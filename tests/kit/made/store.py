@@ -1,0 +1,202 @@
+"""The store of a made-up vault, `made:///FOLDER`: what is written and deleted is kept in the folder."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from heapq import merge
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from catalog.errors import ObjectExists, ObjectNotFound, ShortRead
+from catalog.format.keys import Keys
+from catalog.store.base import LIST_PAGE, Buffer, ObjectInfo, Store
+from catalog.store.bounded import check_size
+from catalog.store.deadline import Deadline
+from catalog.store.local import LocalStore
+from catalog.store.scheme import Scheme
+from tests.kit.made.contents import Contents, Sizes
+from tests.kit.made.shape import Made, Names, Shape
+
+T = TypeVar("T")
+WRITTEN, SHAPE, DELETED = "written", "shape", "deleted.sqlite"
+
+
+class Plan(msgspec.Struct):
+    """All that the folder needs to know."""
+
+    shape: Shape
+    sizes: Sizes
+    master: bytes
+    vault_id: bytes
+
+
+class MadeStore(Store):
+    """`spent` is the CPU time (s) that making objects up took, `made` how many names and objects that were."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = made_url(folder)
+        plan = msgspec.msgpack.decode((folder / SHAPE).read_bytes(), type=Plan)
+        self.shape, self._sizes = plan.shape, plan.sizes
+        self._contents = Contents(Keys(plan.master, plan.vault_id), plan.shape)
+        self.names: Names = self._contents.names
+        self._written = LocalStore(folder / WRITTEN)
+        self._deleted = sqlite3.connect(folder / DELETED, check_same_thread=False, isolation_level=None)
+        self._deleted.execute("CREATE TABLE IF NOT EXISTS deleted (name TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._lock = threading.RLock()
+        self._bytes = lru_cache(32)(self._contents.object)
+        self.spent = 0.0
+
+    def _timed(self, work: Callable[[], T]) -> T:
+        began = time.thread_time()
+        try:
+            return work()
+        finally:
+            with self._lock:
+                self.spent += time.thread_time() - began
+
+    # --- made up ----------------------------------------------------------------------------------------------
+
+    def _size(self, made: Made) -> int:
+        sizes, point = self._sizes, made.point
+        match made.group:
+            case "packs":
+                return sizes.data[point > 0]
+            case "index":
+                return sizes.index[point > 0]
+            case "meta":
+                return sizes.trees[point]
+            case "points":
+                return sizes.points[point]
+            case "jobs":
+                return (sizes.starts if made.is_start else sizes.jobs)[point]
+        return sizes.machine if made.group == "machines" else sizes.item
+
+    def _known(self, name: str) -> Made | None:
+        """What is made up under this name; None if there is nothing, or it was deleted."""
+        made = self.names.parse(name)
+        if made is None:
+            return None
+        with self._lock:
+            gone = self._deleted.execute("SELECT 1 FROM deleted WHERE name = ?", (name,)).fetchone()
+        return made if gone is None else None
+
+    def _made(self, name: str) -> bytes:
+        def make() -> bytes:
+            made = self._known(name)
+            if made is None:
+                raise ObjectNotFound(f"{name} does not exist")
+            data = self._bytes(made)
+            assert len(data) == self._size(made), f"{name} has {len(data)} bytes, not {self._size(made)}"
+            return data
+
+        return self._timed(make)
+
+    def _all_made(self, prefix: str) -> Iterator[ObjectInfo]:
+        modified = self.shape.modified
+        rows = (
+            ObjectInfo(name, self._size(made), modified(made.point)) for name, made in self.names.listed(prefix)
+        )
+        while page := self._timed(lambda: list(islice(rows, LIST_PAGE))):
+            yield from page
+
+    def _left(self, prefix: str) -> Iterator[ObjectInfo]:
+        """What is made up, but for what was deleted."""
+        with self._lock:
+            some = self._deleted.execute("SELECT 1 FROM deleted LIMIT 1").fetchone() is not None
+        found = self._all_made(prefix)
+        if not some:
+            yield from found
+            return
+        gone = self._deleted.cursor().execute(
+            "SELECT name FROM deleted WHERE name >= ? AND name < ? ORDER BY name", (prefix, prefix + "\x7f")
+        )
+        next_gone = next(gone, None)
+        for info in found:
+            while next_gone is not None and next_gone[0] < info.name:
+                next_gone = next(gone, None)
+            if next_gone is None or next_gone[0] != info.name:
+                yield info
+
+    # --- the interface ----------------------------------------------------------------------------------------
+
+    def create(self, name: str, parts: Sequence[Buffer], *, until: Deadline | None = None) -> int:
+        if self._known(name) is not None:
+            raise ObjectExists(f"{name} exists already")
+        return self._written.create(name, parts, until=until)
+
+    def now(self) -> int:
+        return time.time_ns()
+
+    def replace(self, name: str, data: Buffer, tag: str) -> None:
+        self._written.replace(name, data, tag)
+
+    def get(self, name: str, most: int) -> bytes:
+        try:
+            return self._written.get(name, most)
+        except ObjectNotFound:
+            data = self._made(name)
+        check_size(name, len(data), most)
+        return data
+
+    def get_tagged(self, name: str, most: int) -> tuple[bytes, str]:
+        return self._written.get_tagged(name, most)
+
+    def read(self, name: str, offset: int, length: int, *, up_to: bool = False) -> bytes:
+        try:
+            return self._written.read(name, offset, length, up_to=up_to)
+        except ObjectNotFound:
+            data = self._made(name)[offset : offset + length]
+        if len(data) < length and not up_to:
+            raise ShortRead(f"{name}: the object ends {length - len(data)} bytes before offset {offset + length}")
+        return data
+
+    def size(self, name: str) -> int:
+        made = self._known(name)
+        return self._written.size(name) if made is None else self._size(made)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        return merge(self._left(prefix), self._written.list(prefix))
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        return iter(sorted({*self.names.folders(prefix), *self._written.folders(prefix)}))
+
+    def delete(self, name: str) -> None:
+        if self._known(name) is None:
+            self._written.delete(name)
+            return
+        with self._lock:
+            self._deleted.execute("INSERT OR IGNORE INTO deleted VALUES (?)", (name,))
+
+    def close(self) -> None:
+        self._written.close()
+        self._deleted.close()
+
+
+def made_url(folder: Path) -> str:
+    return f"made://{folder.absolute()}"
+
+
+class MadeScheme(Scheme):
+    """Made-up vaults. `opened` has the stores of this process."""
+
+    name = "made"
+    forms = ("made:///PATH",)
+    patience = 0.0
+
+    def __init__(self) -> None:
+        self.opened: list[MadeStore] = []
+
+    def accepts(self, url: str) -> bool:
+        return url.startswith("made:///")
+
+    def open(self, url: str, *, token: str | None = None, endpoint: str | None = None) -> Store:
+        store = MadeStore(Path(url.removeprefix("made://")))
+        self.opened.append(store)
+        return store

@@ -6,6 +6,8 @@
 # make bench-drives  only its part about drives (ARGS="--only cp,find --tools kernel,squashfuse")
 # make bench-upkeep  forgetting, pruning and checking beside restic (ARGS="--restic FILE --points 200")
 # make bench-browse  the page of `rpdrive browse` (ARGS=--quick; ARGS="--only start,folder,search")
+# make bench-scale   how the work grows with a vault, up to twenty million points (ARGS=--quick: a tenth of each size;
+#                    ARGS="--directions points,machines --only 'vault info'"); docs/scale.md
 # make bench-copy    copying a vault beside rsync (ARGS="--systems ext4,xfs,btrfs --far")
 # make siege         the command under faults of every kind, 1,000 rounds (ARGS="--seed 1 --only rollback"; --list)
 # make model         the model of pruning: every history of small scenes, and long ones at random (docs/prune-design.md)
@@ -16,7 +18,7 @@ DIR ?=
 ARGS ?=
 
 .DEFAULT_GOAL = test
-.PHONY: test quick lint types tests demo bench bench-drives bench-upkeep bench-browse bench-copy model soak siege setup setup-quick setup-demo setup-soak setup-bench clean
+.PHONY: test quick lint types tests demo bench bench-drives bench-upkeep bench-browse bench-copy bench-scale model soak siege setup setup-quick setup-demo setup-soak setup-bench clean
 
 # Not in /tmp: a backup of a folder there sees /tmp itself change when another test makes something in it.
 FOLDER = @folder=$$(mktemp -d /var/tmp/rpdrive-tests-XXXXXX) && trap 'rm -rf "$$folder"' EXIT && chmod 711 "$$folder"
@@ -78,6 +80,9 @@ bench-browse: setup
 
 bench-copy: setup
 	$(PYTHON_HERE) benchmarks/copies.py $(ARGS)
+
+bench-scale: setup
+	$(PYTHON_HERE) benchmarks/scale.py $(ARGS)
 
 setup:
 	@tests/setup.sh test

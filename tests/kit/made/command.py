@@ -26,6 +26,7 @@ from tests.kit.peak import peak
 from tests.kit.vaults import home_of
 
 ROOT = Path(__file__).parents[3]
+MOST = "RPDRIVE_MADE_MOST"  # MiB of addresses that a command may use
 
 
 class Took(msgspec.Struct):
@@ -94,14 +95,31 @@ def prepared() -> MadeScheme:
     return scheme
 
 
-def run(folder: Path, vault: str, *words: str, exit_code: int | None = 0, **environment: str) -> tuple[Took, str]:
-    """Run a command in a process of its own, for a user whose home is `folder`. Returns also what it printed."""
+def limit_memory() -> None:
+    """Keep this process from taking more than it may, if MOST says how many MiB that are."""
+    most = int(os.environ.get(MOST, "0")) << 20
+    if most:
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def run(
+    folder: Path,
+    vault: str,
+    *words: str,
+    exit_code: int | None = 0,
+    timeout: float | None = None,
+    **environment: str,
+) -> tuple[Took, str]:
+    """Run a command in a process of its own, for a user whose home is `folder`. Returns also what it printed.
+
+    Raises RuntimeError for another `exit_code`, and subprocess.TimeoutExpired.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     out = folder / "took.json"
     done = subprocess.run(
         [sys.executable, "-m", "tests.kit.made.command", str(out), *words],
         env=os.environ | home_of(folder, vault) | environment,
-        cwd=ROOT, capture_output=True, text=True, check=False,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=timeout,
     )  # fmt: skip
     if exit_code is not None and done.returncode != exit_code:
         raise RuntimeError(f"{words} ended with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
@@ -110,6 +128,7 @@ def run(folder: Path, vault: str, *words: str, exit_code: int | None = 0, **envi
 
 def main() -> None:
     out = Path(sys.argv.pop(1))
+    limit_memory()
     scheme = prepared()
     import rpdrive
 

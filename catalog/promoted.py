@@ -65,6 +65,14 @@ class Jumps:
             seen = self.noted.get(key, Noted(0, 0))
             self.noted[key] = seen._replace(after=min(number, seen.after or number))
 
+    def edges(self, key: Key, present: Iterable[int]) -> set[int]:
+        """Of the numbers that are listed, those which `note` should be told of if their points open."""
+        if not self._is_promoted:
+            return set()
+        after, numbers = self._later(key), list(present)
+        before = [n for n in numbers if n not in after]
+        return {*([max(before)] if before else []), *([min(after)] if after else [])}
+
     def note(self, key: Key, numbers: Iterable[int]) -> None:
         """Remember the numbers of points of an item that opened."""
         if not self._is_promoted:

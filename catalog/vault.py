@@ -6,7 +6,7 @@ Machines, items and points are immutable: their sealed records are cached in `re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Container, Iterator, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -194,13 +194,13 @@ class Vault:
 
     # --- machines, items ----------------------------------------------------------------------------------
 
-    def machines(self) -> dict[bytes, Machine]:
-        """Machines by id, each in its newest version that opens.
+    def machines(self, among: Container[str] | None = None) -> dict[bytes, Machine]:
+        """Machines by id, each in its newest version that opens; only those `among` some ids (hex), if given.
 
-        One listing, and one request for each record not cached. A record that does not open is noted in
-        `passed_over`.
+        One listing, and one request for each record not cached. One that does not open is noted in `passed_over`.
         """
-        return {machine.id: machine for _version, machine in self._newest(Kind.MACHINE, Machine, "machines/")}
+        found = self._newest(Kind.MACHINE, Machine, "machines/", among=among)
+        return {machine.id: machine for _version, machine in found}
 
     def items(self, machine: bytes) -> dict[bytes, Item]:
         """Items of one machine, by id. Otherwise as `machines`."""
@@ -219,13 +219,15 @@ class Vault:
         found = self._newest(Kind.MACHINE, Machine, f"machines/{machine_id.hex()}/", fresh=fresh)
         return next(iter(found), None)
 
-    def _newest(self, kind: Kind, cls: type[T], prefix: str, *, fresh: bool = False) -> list[tuple[int, T]]:
-        """The newest version of each record below a prefix that opens, and its number."""
+    def _newest(
+        self, kind: Kind, cls: type[T], prefix: str, *, fresh: bool = False, among: Container[str] | None = None
+    ) -> list[tuple[int, T]]:
+        """The newest version of each record below a prefix that opens, and its number; `among` these folders."""
         parse: Callable[[str], VersionName | None] = MachineName.parse if kind is Kind.MACHINE else ItemName.parse
         left: dict[str, list[VersionName]] = {}
         for info in self.store.list(prefix):
             name = parse(info.name)
-            if name is not None:
+            if name is not None and (among is None or info.name.split("/")[1] in among):
                 left.setdefault(info.name.rpartition("/")[0], []).append(name)
         for versions in left.values():
             versions.sort(key=lambda name: name.version)
@@ -313,10 +315,6 @@ class Vault:
     def job(self, name: JobName) -> Job:
         """The record of a job. Raises ObjectNotFound, another StoreError or Damaged."""
         return self.read_checked(Kind.JOB, Job, name)
-
-    def jobs(self, names: list[JobName]) -> list[Job]:
-        """Records of jobs, in the order of `names`. Raises as `points`."""
-        return without_errors(self.read_each(Kind.JOB, Job, names))
 
     def add_job(self, job: Job) -> int:
         """Store the record of a job. Returns its size in bytes."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain, islice
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -28,8 +31,11 @@ from catalog.format.checks import (
 from catalog.format.numbers import written_number
 from catalog.format.packs import SERIES_BYTES
 from catalog.format.sealed import Kind, open_object, seal_object
+from catalog.store.base import LIST_PAGE
 from catalog.vault import Vault
 
+_PARALLEL = 8  # requests at once
+_FEW = 100  # series
 _TRIES = 100  # numbers that are passed over because their record does not open, or because another run was faster
 _REASON = 500  # characters
 _READS_BLOCKS = 2  # the level from which findings belong to slices
@@ -62,14 +68,31 @@ def newest(vault: Vault, series: bytes) -> ChecksRecord | None:
     return _among(vault, series, _numbers(vault, series))
 
 
-def newest_of_all(vault: Vault, wanted: Callable[[bytes], bool] = lambda series: True) -> list[ChecksRecord]:
-    """The newest record of each series that is `wanted`. One listing, and one request each. Raises StoreError."""
+def newest_of_all(vault: Vault, wanted: Collection[bytes] | None = None) -> list[ChecksRecord]:
+    """The newest record of each series, or of those `wanted`. One listing, and one request each. Raises StoreError.
+
+    A few series are listed by themselves where one request does not list all records.
+    """
+    if wanted is not None and len(wanted) < 2:
+        return _read(wanted, partial(newest, vault))
+    listing = vault.store.list("checks/")
+    first = list(islice(listing, LIST_PAGE))
+    if wanted is not None and len(first) == LIST_PAGE and len(wanted) <= _FEW:
+        return _read(wanted, partial(newest, vault))
     numbers: dict[bytes, list[int]] = {}
-    for info in vault.store.list("checks/"):
+    for info in chain(first, listing):
         named = checks_named(info.name)
-        if named is not None and wanted(named[0]):
+        if named is not None and (wanted is None or named[0] in wanted):
             numbers.setdefault(named[0], []).append(named[1])
-    found = (_among(vault, series, sorted(some)) for series, some in numbers.items())
+    return _read(numbers, lambda series: _among(vault, series, sorted(numbers[series])))
+
+
+def _read(wanted: Collection[bytes], read: Callable[[bytes], ChecksRecord | None]) -> list[ChecksRecord]:
+    if len(wanted) < 2:
+        found = [read(series) for series in wanted]
+    else:
+        with ThreadPoolExecutor(_PARALLEL, "checks") as pool:
+            found = list(pool.map(read, wanted))
     return [record for record in found if record is not None]
 
 

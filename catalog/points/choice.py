@@ -258,31 +258,44 @@ def time_ends(spec: str) -> list[int]:
 
     There are two, in order, if the clock showed that minute or second twice, as when daylight saving time ends.
     """
+    return [end for _start, end in _times(spec)]
+
+
+def time_begins(spec: str) -> list[int]:
+    """The first ns (UTC) of that time. Otherwise as `time_ends`."""
+    return [start for start, _end in _times(spec)]
+
+
+def _times(spec: str) -> list[tuple[int, int]]:
     for form, seconds in _FORMS:
         for text in (spec, spec.replace("T", " ")):
             try:
-                return _ends(datetime.strptime(text, form), seconds)
+                return _span(datetime.strptime(text, form), seconds)
             except (ValueError, OverflowError, OSError):  # not a time, or a time outside the range of this system
                 continue
     try:
         time = datetime.fromisoformat(spec).replace(microsecond=0)
-        return _ends(time, 1) if time.tzinfo is None else [(int(time.timestamp()) + 1) * 10**9]
+        if time.tzinfo is None:
+            return _span(time, 1)
+        start = int(time.timestamp())
+        return [(start * 10**9, (start + 1) * 10**9)]
     except (ValueError, OverflowError, OSError):
         return []
 
 
-def _ends(start: datetime, seconds: int) -> list[int]:
+def _span(start: datetime, seconds: int) -> list[tuple[int, int]]:
+    starts = [int(start.timestamp())]
     if seconds >= 3600:
         # Added to the wall-clock time, not to the instant: a day can have 23 or 25 hours.
         try:
-            return [int((start + timedelta(seconds=seconds)).timestamp()) * 10**9]
+            end = int((start + timedelta(seconds=seconds)).timestamp())
         except OverflowError:  # the last day or hour that Python knows
-            return [(int(start.timestamp()) + seconds) * 10**9]
-    starts = [int(start.timestamp())]
+            end = starts[0] + seconds
+        return [(starts[0] * 10**9, end * 10**9)]
     with suppress(ValueError, OverflowError):  # on the last day of all, Python looks beyond it for the second one
         second = int(start.replace(fold=1).timestamp())
         starts += [second] if second > starts[0] else []  # before it if the clock skipped that time
-    return [(begin + seconds) * 10**9 for begin in starts]
+    return [(begin * 10**9, (begin + seconds) * 10**9) for begin in starts]
 
 
 def iter_items(names: list[PointName]) -> Iterator[tuple[tuple[bytes, bytes], list[PointName]]]:

@@ -18,13 +18,24 @@ def points(
     machine: MachineName = None,
     item: ItemName = None,
     every: All = False,
+    last: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="only the last N points; 0 for all; default: 100")
+    ] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="only points from this time on")] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="only points up to the end of this time, e.g. of a day")
+    ] = None,
     why: Annotated[bool, typer.Option("--why", help="show why, and until when, each point is kept")] = False,
     deleted: Annotated[
         bool, typer.Option("--deleted", help="list forgotten points, which can be brought back, and what is gone")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List recovery points, the newest last."""
+    """List recovery points, the newest last.
+
+    The last 100 are listed; `--last`, `--since` and `--until` choose others. With `--json` it is all, unless one of
+    these is given.
+    """
     session: Session = ctx.obj
     if deleted:
         vault = session.open_vault(meanwhile=importing("catalog.points.deleted"), reading=True)
@@ -32,10 +43,14 @@ def points(
 
         show_deleted(session, vault, machine, item, as_json=as_json)
         return
-    vault = session.open_vault(meanwhile=importing("catalog.points.show"), reading=True)
-    from catalog.points.show import show_points
+    if since is not None or until is not None:  # a malformed one is an error before the passphrase is asked
+        from catalog.points.shown import Span
 
-    show_points(session, vault, machine, item, every=every, why=why, as_json=as_json)
+        Span.parsed(since, until)
+    vault = session.open_vault(meanwhile=importing("catalog.points.show"), reading=True)
+    from catalog.points.show import Wanted, show_points
+
+    show_points(session, vault, machine, item, Wanted(last, since, until, every, why), as_json=as_json)
 
 
 @app.command("ls")

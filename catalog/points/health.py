@@ -34,7 +34,7 @@ class Health:
         Raises StoreError.
         """
         wanted = {series for machine in of for series in _series(machine, machines)}
-        return cls(newest_of_all(vault, wanted.__contains__), machines)
+        return cls(newest_of_all(vault, wanted), machines)
 
     def damaged(self, point: Point | PointName) -> DamagedRow | None:
         """The files that a point can't give back, by the last check; None if none are known."""

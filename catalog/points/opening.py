@@ -6,6 +6,7 @@ record opens.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from itertools import islice
 
@@ -28,14 +29,15 @@ from catalog.points.choice import (
 )
 from catalog.vault import Vault
 
+_ID = re.compile("[0-9a-f]{32}")
 _AT_ONCE = 8  # records read at once, after one did not open
 
 
 def scope(vault: Vault, machine: str | None = None, item: str | None = None) -> tuple[bytes | None, bytes | None]:
     """The ids of a machine and an item; None for each that is not named. Raises NotFound and AmbiguousName.
 
-    Costs 1 listing for each name given, and 1 request for each record not seen before. If no record has the name,
-    it is looked for in points of machines and items whose records do not open.
+    Costs 1 listing for each name given, and 1 request for each record not seen before; 1 for the whole id of a
+    machine. If no record has the name, it is looked for in points of machines and items whose records do not open.
     """
     a_machine, an_item = chosen(vault, machine, item)
     if an_item is not None:
@@ -67,6 +69,10 @@ def chosen(vault: Vault, machine: str | None = None, item: str | None = None) ->
 
 
 def _machine(vault: Vault, text: str) -> Machine:
+    if _ID.fullmatch(text):
+        found = vault.machine(bytes.fromhex(text))  # no others need be read
+        if found is not None:
+            return found[1]
     machines = vault.machines()
     try:
         return choose_named(machines, text, "machine")

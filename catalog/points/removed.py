@@ -55,9 +55,11 @@ class Removed:
     def lines(self, points: Sequence[Point]) -> list[str]:
         """A line for each item of these points from which some were removed."""
         names = machine_names(self._machines)
-        there = Counter((n.machine, n.item) for n in self._listed.stored if self._listed.forgotten(n))
+        items = {(p.machine, p.item): p for p in points}
+        ours = (n for n in self._listed.stored if (n.machine, n.item) in items)  # no ledgers of others are read
+        there = Counter((n.machine, n.item) for n in ours if self._listed.forgotten(n))
         lines = []
-        for key, p in {(p.machine, p.item): p for p in points}.items():
+        for key, p in items.items():
             ledger = self._listed.ledger(*key)
             said = [f"{counted(n, 'point')} {way}" for way, n in removed_from(ledger).items()]
             parts = [f"removed: {', '.join(said)}"] if said else []

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from catalog.access.session import Session
 from catalog.direct import DirectSource
 from catalog.format.records import Machine, Point, PointName
+from catalog.format.sealed import Kind
 from catalog.format.values import NodeKind
+from catalog.ledger.listed import Key, Listed
 from catalog.points.choice import Place, entries, find, split_place
 from catalog.points.elsewhere import behind
 from catalog.points.health import Health, damage_cell, damage_lines, health_json
@@ -22,89 +25,175 @@ from catalog.points.listing import (
     point_json,
     point_rows,
 )
-from catalog.points.opening import listed_points, open_point, read_points
+from catalog.points.opening import listed_points, open_point
 from catalog.points.removed import Removed
 from catalog.points.seen import Seen
+from catalog.points.shown import LAST, Shown, Span
 from catalog.screen.output import for_stdout, print_json, print_rows, print_table, say
 from catalog.screen.stderr import warn
-from catalog.screen.text import text_json
+from catalog.screen.text import counted, text_json
 from catalog.tree import PageSource
 from catalog.vault import Vault
 
+if TYPE_CHECKING:
+    from catalog.points.why import Reasons
+
+
+class Wanted(NamedTuple):
+    """Which points are listed: the `last` so many (0: all; None: LAST, and all with --json) of a span of times.
+
+    `since` and `until` are as `Span.parsed` takes them. `every` includes those of forgotten machines. `why` says
+    for each why it is kept, and until when.
+    """
+
+    last: int | None = None
+    since: str | None = None
+    until: str | None = None
+    every: bool = False
+    why: bool = False
+
 
 def show_points(
-    session: Session,
-    vault: Vault,
-    machine: str | None,
-    item: str | None,
-    *,
-    every: bool,
-    why: bool = False,
-    as_json: bool,
+    session: Session, vault: Vault, machine: str | None, item: str | None, wanted: Wanted, *, as_json: bool
 ) -> None:
-    """Print the points of a machine, an item or all; `every` includes those of forgotten machines.
+    """Print the points of a machine, an item or all: with `as_json` one after the other, as they are read.
 
-    `why` prints for each why it is kept, and until when, by the policies: one more listing, and one request for
-    each level that has one.
+    Costs 3 listings, and one request for each record that is shown or of a machine or an item that is. `why` costs
+    one listing more, and one request for each level that has a policy.
 
     Points that can't be read are named in warnings (with `as_json`, in `damaged`), after the others are printed;
     then the error of the first is raised.
     """
     listed = listed_points(vault, machine, item)
-    names = listed.visible()
-    machines = vault.machines() if names else {}
-    forgotten = 0
-    if machine is None and item is None and not every:
-        shown = [n for n in names if not (n.machine in machines and machines[n.machine].forgotten)]
-        forgotten, names = len(names) - len(shown), shown
-    with ThreadPoolExecutor(1, "checks") as pool:
-        checks = pool.submit(Health.of, vault, {name.machine for name in names}, machines) if names else None
-        found, damaged = read_points(vault, names)
-        health = Health([], {}) if checks is None else checks.result()
-    seen = Seen(session.settings.state_to_read, vault)
-    removed = Removed(listed, machines)
-    of_items = {(n.machine, n.item) for n in names}
-    among = [n for n in listed.stored if (n.machine, n.item) in of_items]
-    gaps = seen.check(among, map(PointName.of, found))
-    if session.also is not None and session.also.is_away:
-        gaps = []  # this is another place of the vault, which may be behind
-    vanished = [str(gap) for gap in removed.unexplained(gaps)]
-    reasons = None
-    if why:
+    every = wanted.every or machine is not None or item is not None
+    shown = Shown(vault, listed, Span.parsed(wanted.since, wanted.until), every=every)
+    report = _Report(session, vault, listed, shown)
+    last = wanted.last if wanted.last is not None else 0 if as_json else LAST
+    if as_json and not last and not wanted.why:
+        report.print_all()
+    elif as_json:
+        report.print_json(report.read(last), why=wanted.why)
+    else:
+        report.print_text(report.read(last), why=wanted.why)
+    if shown.errors:
+        raise shown.errors[0]
+
+
+class _Report:
+    """Points, and what is known of their machines and items."""
+
+    def __init__(self, session: Session, vault: Vault, listed: Listed, shown: Shown) -> None:
+        self._session, self._vault, self._listed, self._shown = session, vault, listed, shown
+        self._health = Health([], {})
+        self._opened: list[PointName] = []
+        self._removed = Removed(listed, shown.machines)
+
+    def read(self, last: int) -> list[Point]:
+        """The points to show. The records of checks are read at the same time, where all points are shown."""
+        shown = self._shown
+        if not last or len(shown.names) <= last:
+            with ThreadPoolExecutor(1, "checks") as pool:
+                checks = pool.submit(self._look_at_checks, {n.machine for n in shown.names})
+                found = shown.last(len(shown.names))
+                checks.result()
+        else:
+            found = shown.last(last)
+            self._look_at_checks({p.machine for p in found})
+        self._opened = [PointName.of(p) for p in found]
+        return found
+
+    def _look_at_checks(self, machines: Collection[bytes]) -> None:
+        if machines:
+            self._health = Health.of(self._vault, machines, self._shown.know(machines))
+
+    def print_all(self) -> None:
+        """Print all points as JSON: no more of their records than are read at once are in memory."""
+        self._look_at_checks({n.machine for n in self._shown.names})
+
+        def rows() -> Iterator[dict[str, Any]]:
+            for point in self._shown.each():
+                self._opened.append(PointName.of(point))
+                yield self._json(point)
+
+        print_rows({"vault": self._session.address}, "points", rows(), self._rest_json)
+
+    def print_json(self, found: Sequence[Point], *, why: bool) -> None:
+        rows = [self._json(point) for point in found]
+        if why:
+            rows = [row | more for row, more in zip(rows, self._reasons(found).json(), strict=True)]
+        print_json({"vault": self._session.address, "points": rows, **self._rest_json()})
+
+    def _json(self, point: Point) -> dict[str, Any]:
+        stored = self._listed.stored[PointName.of(point)]
+        return point_json(point, self._shown.machines) | health_json(point, stored, self._health)
+
+    def _rest_json(self) -> dict[str, Any]:
+        late = behind(self._session, self._vault, self._listed.stored)
+        return {
+            "removed": self._removed.json(self._shown.items), "warnings": self._vanished(),
+            "behind": None if late is None else late.json(), "damaged": self._vault.passed_over.json(),
+        }  # fmt: skip
+
+    def print_text(self, found: Sequence[Point], *, why: bool) -> None:
+        shown, health = self._shown, self._health
+        older, is_exact = shown.left()
+        if found and why:
+            reasons = self._reasons(found, (n for n in older if (n.machine, n.item) in shown.items))
+            print_table(reasons.columns, reasons.rows(shown.machines))
+            for line in reasons.still():
+                say(line)
+        elif found:
+            _print_points(found, shown.machines, health)
+        if found:
+            if older:
+                most = "" if is_exact else "up to "
+                say(f"{most}{counted(len(older), 'older point')} not listed: `--last N` lists more, `--last 0` all")
+            for line in [*self._removed.lines(found), *damage_lines(found, health)]:
+                say(line)
+        elif not shown.errors:
+            self._say_why_none()
+        late = behind(self._session, self._vault, self._listed.stored)
+        if late is not None:
+            say(f"Note: {late}")
+        for warning in self._vanished():
+            warn(warning, prefix="warning")
+
+    def _say_why_none(self) -> None:
+        if self._shown.forgotten:
+            say("There are only recovery points of forgotten machines; --all shows them")
+        elif self._shown.names:
+            say("All recovery points here were forgotten; `rpdrive points --deleted` shows what is still there")
+        elif self._listed.stored:
+            say("There are no recovery points of that time here")
+        else:
+            say("There are no recovery points here yet; make one with `rpdrive backup PATH`")
+
+    def _reasons(self, found: Sequence[Point], others: Iterable[PointName] = ()) -> Reasons:
         from catalog.points.why import Reasons  # loads time zones
 
-        reasons = Reasons(vault, found, listed, health)
-        damaged += vault.passed_over.lost("policies/")
-    late = behind(session, vault, listed.stored)
-    if as_json:
-        rows = [point_json(p, machines) | health_json(p, listed.stored[PointName.of(p)], health) for p in found]
-        if reasons is not None:
-            rows = [row | more for row, more in zip(rows, reasons.json(), strict=True)]
-        passed = vault.passed_over.json()
-        print_json({
-            "vault": session.address, "points": rows, "removed": removed.json(of_items), "warnings": vanished,
-            "behind": None if late is None else late.json(), "damaged": passed,
-        })  # fmt: skip
-    elif found and reasons is not None:
-        print_table(reasons.columns, reasons.rows(machines))
-        for line in [*reasons.still(), *removed.lines(found), *damage_lines(found, health)]:
-            say(line)
-    elif found:
-        _print_points(found, machines, health)
-        for line in [*removed.lines(found), *damage_lines(found, health)]:
-            say(line)
-    elif forgotten:
-        say("There are only recovery points of forgotten machines; --all shows them")
-    elif listed.stored and not damaged:
-        say("All recovery points here were forgotten; `rpdrive points --deleted` shows those that are still there")
-    elif not damaged:
-        say("There are no recovery points here yet; make one with `rpdrive backup PATH`")
-    if late is not None and not as_json:
-        say(f"Note: {late}")
-    for warning in vanished if not as_json else ():
-        warn(warning, prefix="warning")
-    if damaged:
-        raise damaged[0]
+        made = Reasons(self._vault, found, self._listed, self._health, others)
+        self._shown.errors += self._vault.passed_over.lost("policies/")
+        return made
+
+    def _vanished(self) -> list[str]:
+        """The points that vanished from the items that are shown, as far as no ledger says why."""
+        items = self._shown.items
+        among = [n for n in self._listed.stored if (n.machine, n.item) in items]
+        gaps = Seen(self._session.settings.state_to_read, self._vault).check(among, self._proven(among))
+        if self._session.also is not None and self._session.also.is_away:
+            return []  # this is another place of the vault, which may be behind
+        return [str(gap) for gap in self._removed.unexplained(gaps)]
+
+    def _proven(self, among: Iterable[PointName]) -> list[PointName]:
+        """Points that open: those that are shown, and the others that say when a copy was promoted."""
+        numbers: dict[Key, set[int]] = {}
+        for name in among:
+            numbers.setdefault((name.machine, name.item), set()).add(name.sequence)
+        edges = {key: self._vault.jumps.edges(key, some) for key, some in numbers.items()}
+        opened = set(self._opened)
+        more = [n for n in among if n.sequence in edges[n.machine, n.item] and n not in opened | self._shown.bad]
+        records = self._vault.read_each(Kind.POINT, Point, more)
+        return [*self._opened, *(n for n, record in zip(more, records, strict=True) if isinstance(record, Point))]
 
 
 def _print_points(points: Sequence[Point], machines: Mapping[bytes, Machine], health: Health) -> None:

@@ -33,11 +33,13 @@ _TEXTS = {
 }
 
 
-def facts(points: Iterable[Point], stored: Mapping[PointName, int], health: Health) -> dict[Key, list[Fact]]:
+def facts(
+    points: Iterable[Point | PointName], stored: Mapping[PointName, int], health: Health
+) -> dict[Key, list[Fact]]:
     """What `decide` is told of points, by item. `stored` are the times of their objects in the store (ns)."""
     found: dict[Key, list[Fact]] = {}
     for p in points:
-        when = stored[PointName.of(p)]
+        when = stored[p if isinstance(p, PointName) else PointName.of(p)]
         fact = Fact(p.id, p.sequence, p.time, when, health.verified(p, when))
         found.setdefault((p.machine, p.item), []).append(fact)
     return found
@@ -51,16 +53,24 @@ def holds_of(ledger: Ledger) -> list[Hold]:
 class Reasons:
     """Why points are kept, in their order, which are among those `listed`.
 
-    One listing, and one request for each level that has a policy. Raises as `Policies`.
+    `others` are points of the same items that are not shown, by their names: they count, too, as a policy chooses
+    among all. One listing, and one request for each level that has a policy. Raises as `Policies`.
     """
 
     columns = ("POINT", "TIME", "MACHINE", "ITEM", "KEPT UNTIL", "WHY")
 
-    def __init__(self, vault: Vault, points: Sequence[Point], listed: Listed, health: Health) -> None:
+    def __init__(
+        self,
+        vault: Vault,
+        points: Sequence[Point],
+        listed: Listed,
+        health: Health,
+        others: Iterable[PointName] = (),
+    ) -> None:
         policies, now = Policies(vault), time.time_ns()
         self._points, self._still = points, dict[Key, int]()
         rows = dict[Key, Iterator[Decision]]()
-        for key, some in facts(points, listed.stored, health).items():
+        for key, some in facts([*points, *others], listed.stored, health).items():
             policy = policies.policy(*key)
             rows[key] = iter(decide(some, policy, holds_of(listed.ledger(*key)), now))
             self._still[key] = stopped(some, policy, now) or 0

@@ -252,7 +252,7 @@ def test_a_whole_vault() -> None:
     assert [p.sequence for p in vault.points(names)] == [1, 2]
     assert [(m.name, m.forgotten) for m in vault.machines().values()] == [("old laptop", True)]
     assert [i.name for i in vault.all_items()] == ["home"]
-    (job,) = vault.jobs(vault.job_names())
+    (job,) = map(vault.job, vault.job_names())
     assert (job.point, job.problem_count, job.stored_bytes) == (names[0].id, 1, 4321)
     for name in (n for n in store.objects if n.startswith("index/")):
         index = decode_record(IndexObject, open_object(vault.keys, Kind.INDEX, name, store.get(name, MOST)), name)

@@ -236,7 +236,7 @@ def test_a_damaged_record_hides_no_other(tmp_path: Path) -> None:
     store.objects[str(first)] = spoilt(store.objects[str(first)])
     # The record of one job under the name of another.
     moved: Any = JobName(second.machine, second.time, bytes(16))
-    (job,) = vault.jobs([second])
+    (job,) = [vault.job(second)]
     store.objects[str(moved)] = seal_object(vault.keys, Kind.JOB, str(moved), encode_record(job))
     fresh = Vault(vault.store, vault.keys, vault.file)
     rows, damaged = job_rows(fresh, [], None, 50)

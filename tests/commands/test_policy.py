@@ -18,7 +18,7 @@ from catalog.errors import Damaged
 from catalog.format.numbers import written_number
 from catalog.format.retention import policy_folder
 from catalog.format.sealed import Kind
-from catalog.points.show import show_points
+from catalog.points.show import Wanted, show_points
 from catalog.policies.setting import read_fields
 from catalog.policies.show import preview, set_policy, show_policy
 from catalog.signing import signing_key
@@ -68,7 +68,7 @@ class World:
         return fields(json.loads(self._run(show_policy, machine, item, as_json=True)))
 
     def why(self, item: str | None = None, *, as_json: bool = True) -> Any:
-        text = self._run(show_points, None, item, every=False, why=True, as_json=as_json)
+        text = self._run(show_points, None, item, Wanted(why=True), as_json=as_json)
         return json.loads(text)["points"] if as_json else text
 
     def preview(self, item: str | None = None, days: int = 90, *, as_json: bool = True, **given: str) -> Any:
@@ -144,7 +144,7 @@ def test_points_say_why_they_are_kept(world: World) -> None:
     new = add_point(world.vault, iso(NOW), 2, SERVER, DATA)
     assert [row["reasons"][0]["why"] for row in world.why()] == ["no policy"] * 2
     world.set(GOOD)
-    world._run(show_points, None, None, every=False, as_json=True)
+    world._run(show_points, None, None, Wanted(), as_json=True)
     plain = world.requests
     first, second = world.why()
     assert world.requests == plain + 2, "one listing, and one record"

@@ -114,7 +114,7 @@ ROOMS = {
     " catalog.store catalog.vault",
     "catalog.policies.records": "catalog.errors catalog.format catalog.retention catalog.signing catalog.vault",
     "catalog.check.finding": "catalog.format",
-    "catalog.check.records": "catalog.check.finding catalog.errors catalog.format catalog.vault",
+    "catalog.check.records": "catalog.check.finding catalog.errors catalog.format catalog.store catalog.vault",
     "catalog.points": "catalog.access catalog.check.records catalog.direct catalog.errors catalog.format"
     " catalog.ledger.listed catalog.ledger.records catalog.machines catalog.names catalog.policies.records"
     " catalog.promoted catalog.retention catalog.screen catalog.tree catalog.vault catalog.windows",

@@ -282,5 +282,5 @@ def test_a_damaged_record_is_in_the_job(full: World, name: str) -> None:
     full.memory.objects[name] = b""
     before = set(full.vault.job_names())
     full.check(1)
-    (job,) = full.vault.jobs(sorted(set(full.vault.job_names()) - before))
+    (job,) = map(full.vault.job, set(full.vault.job_names()) - before)
     assert job.outcome == "completed with warnings" and "level 1 found 1 " in job.error

@@ -59,6 +59,7 @@ PACKAGES = {
     "catalog.points.commands": ("points", "ls"),
     "catalog.access.commands": ("vault",),
     "catalog.copies.commands": ("vault",),
+    "catalog.cost.commands": ("vault",),
     "catalog.policies.commands": ("policy",),
     "catalog.plans.commands": ("plan", "protect"),
     "catalog.machines.commands": ("machine",),

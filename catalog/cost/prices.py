@@ -19,6 +19,13 @@
     regions = ["westeurope"]
     price = [{ to = 100, price = 0 }, { to = 10_240, price = 0.087 }, { price = 0.083 }]    # a GB
 
+    [[vault]]                              # where a vault is
+    address = "azure://account/container"
+    region = "westeurope"
+    redundancy = "ZRS"
+    tier = "cool"
+    leaves = false                         # the machines are in the same region: nothing leaves it
+
 Every value is checked and bounded, and a fault is an error that names the line and the key.
 """
 
@@ -94,6 +101,16 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     price: Steps
 
 
+class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the vault at an address is. `leaves`: what is read from it leaves the region, which may cost money."""
+
+    address: Annotated[str, Meta(min_length=1, max_length=1_000)]
+    region: Word = "any"
+    redundancy: Word = "any"
+    tier: Word = "any"
+    leaves: bool = True
+
+
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     date: date
     source: Annotated[str, Meta(min_length=1, max_length=200)]
@@ -101,6 +118,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     gb: Annotated[int, Meta(ge=10**9, le=2**30)] = 2**30
     price: Annotated[list[Price], Meta(max_length=_ROWS)] = []
     transfer: Annotated[list[Transfer], Meta(max_length=_ROWS)] = []
+    vault: Annotated[list[Place], Meta(max_length=_ROWS)] = []
 
 
 class Tariff(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +163,10 @@ class Table:
                         date=file.date, source=file.source, file=name,
                     )  # fmt: skip
         raise UsageError(f"no price is known for {' '.join(key)}", self._advice(key))
+
+    def place(self, address: str) -> Place | None:
+        """Where a vault is; None if no file says it."""
+        return next((row for _name, file in self._files for row in file.vault if row.address == address), None)
 
     def regions(self, provider: str) -> list[str]:
         """The regions of a provider that have prices."""
@@ -219,6 +241,7 @@ def _check(file: _File, text: str, name: str) -> None:
     keys: list[tuple[str, list[Any]]] = [
         ("price", [row.key for row in file.price]),
         ("transfer", [(row.provider.lower(), sorted(row.regions)) for row in file.transfer]),
+        ("vault", [row.address for row in file.vault]),
     ]
     for table, found in keys:
         for n, key in enumerate(found):

@@ -65,6 +65,8 @@ ROOMS = {
     "catalog.cost.use": "catalog.store",
     "catalog.cost.prices": "catalog.access catalog.errors catalog.screen",
     "catalog.cost.money": "catalog.cost.prices catalog.cost.use",
+    "catalog.cost.counts": "catalog.cost.use catalog.store",
+    "catalog.cost.places": "catalog.access catalog.cost.prices catalog.store.address",
     "catalog.plans.effective": "catalog.format",
     "catalog.plans.local": "catalog.access catalog.errors catalog.plans.effective",
     "catalog.policies.zone": "catalog.errors catalog.retention",
@@ -147,7 +149,9 @@ ROOMS = {
     " catalog.retention catalog.schedule.due catalog.schedule.timers"
     " catalog.screen catalog.store"
     " catalog.vault",
-    "catalog.cost": "",
+    "catalog.cost": "catalog.access catalog.cost.counts catalog.cost.money catalog.cost.places catalog.cost.prices"
+    " catalog.cost.use catalog.errors catalog.format catalog.plans.effective catalog.plans.records"
+    " catalog.policies.records catalog.screen catalog.store catalog.vault",
     "catalog.promotion": "catalog.access catalog.errors catalog.format catalog.plans.local catalog.screen"
     " catalog.seeds.disk catalog.store catalog.store.address catalog.vault catalog.vault_json",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.schedule.history"
@@ -330,7 +334,7 @@ ROOMS = {
     " backup.why catalog.access catalog.errors catalog.format catalog.screen catalog.store catalog.throttle",
     # The command, which loads the packages' commands by name.
     "rpdrive": "backup.commands backup.snapshot cache.commands cache.disk catalog.access catalog.alerts"
-    " catalog.check catalog.copies catalog.errors catalog.history catalog.hooks catalog.interruption"
+    " catalog.check catalog.copies catalog.cost catalog.errors catalog.history catalog.hooks catalog.interruption"
     " catalog.inventory catalog.jobs catalog.ledger catalog.machines catalog.notify catalog.plans"
     " catalog.points catalog.policies catalog.program catalog.prune catalog.repair catalog.report"
     " catalog.schedule catalog.screen catalog.seeds mount.browse mount.commands mount.doctor mount.loop"

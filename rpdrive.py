@@ -81,6 +81,7 @@ PACKAGES = {
     "mount.loop.commands": ("loop",),
     "mount.restoretest.commands": ("test-restore",),
     "mount.doctor.commands": ("doctor",),
+    "mount.fleet.commands": ("fleet",),
     "mount.rebuild.commands": ("system",),
     "mount.promoting.commands": ("vault",),
     "mount.browse.commands": ("browse",),

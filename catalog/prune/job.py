@@ -65,34 +65,14 @@ def prune(
     What is wrong with one series costs that series. Raises NotFound, AmbiguousName, Locked, or StoreError if the
     store itself fails.
     """
-    until = None if request.seconds is None else steady() + request.seconds
-    state = session.settings.state
-    notes = Notes(_path(state, vault))
+    notes = notes_of(session, vault)
     try:
-        seeds = _seeds(vault, request)  # before points are listed
-        scope, seen = Scope.of(vault), Seen(state, vault)
-        context = Context(
-            vault=vault,
-            scope=scope,
-            policies=Policies(vault),
-            notes=notes,
-            signer=None if request.dry else signing_key(vault),
-            deleting=session.open_store(patience=0.0),
-            by=id_here(session.settings, vault) or bytes(16),
-            highest=seen.highest(),
-            saw=seen.check,
-            state=state,
-            until=until,
-            yes=request.yes,
-            follow=follow,
-            tell=tell,
-        )
-        found = [
-            _travelling(context, series, seeds, yes=request.yes) or _one(context, series, session)
-            for series in _wanted(scope, request, notes)
-        ]
+        seeds = read_seeds_now(vault, dry=request.dry)  # before points are listed
+        scope = Scope.of(vault)
+        context = context_of(session, vault, scope, notes, request, follow)._replace(tell=tell)
+        found = [prune_one(context, series, seeds, session) for series in wanted(scope, request, notes)]
         if request.machine is None:
-            found += _nameless(scope)
+            found += nameless(scope)
     finally:
         notes.close()
     if not request.dry:
@@ -100,9 +80,42 @@ def prune(
     return found
 
 
-def _seeds(vault: Vault, request: Request) -> Seeds:
+def context_of(
+    session: Session, vault: Vault, scope: Scope, notes: Notes, request: Request, follow: Follower
+) -> Context:
+    """What the runs of a request share, from now on. Raises Locked or StoreError."""
+    state = session.settings.state
+    seen = Seen(state, vault)
+    return Context(
+        vault=vault,
+        scope=scope,
+        policies=Policies(vault),
+        notes=notes,
+        signer=None if request.dry else signing_key(vault),
+        deleting=session.open_store(patience=0.0),
+        by=id_here(session.settings, vault) or bytes(16),
+        highest=seen.highest(),
+        saw=seen.check,
+        state=state,
+        until=None if request.seconds is None else steady() + request.seconds,
+        yes=request.yes,
+        follow=follow,
+    )
+
+
+def prune_one(context: Context, series: Series, seeds: Seeds, session: Session) -> SeriesResult:
+    """Prune a series, unless something of it is on its way. Raises StoreError if the store itself fails."""
+    return _travelling(context, series, seeds, yes=context.yes) or _one(context, series, session)
+
+
+def notes_of(session: Session, vault: Vault) -> Notes:
+    """What this machine notes about pruning this vault. To be closed."""
+    return Notes(_path(session.settings.state, vault))
+
+
+def read_seeds_now(vault: Vault, *, dry: bool) -> Seeds:
     """The backups that are on their way. One listing."""
-    return read_seeds(vault, time_to_read(vault.store) if request.dry else vault.store.now())
+    return read_seeds(vault, time_to_read(vault.store) if dry else vault.store.now())
 
 
 def _travelling(context: Context, series: Series, seeds: Seeds, *, yes: bool) -> SeriesResult | None:
@@ -134,7 +147,7 @@ def _path(state: Path, vault: Vault) -> Path:
     return state / f"prune-{vault.state_id}.sqlite"
 
 
-def _wanted(scope: Scope, request: Request, notes: Notes) -> list[Series]:
+def wanted(scope: Scope, request: Request, notes: Notes) -> list[Series]:
     """The series to prune: those that were pruned longest ago first, as the time may not suffice for all."""
     if request.machine is not None:
         machine = find_machine(scope.machines, request.machine)
@@ -146,7 +159,12 @@ def _wanted(scope: Scope, request: Request, notes: Notes) -> list[Series]:
     return sorted(scope.all_series(), key=lambda series: (int(notes.get(_note(series)) or 0), series.id))
 
 
-def _nameless(scope: Scope) -> list[SeriesResult]:
+def note_pruned(notes: Notes, series: Series, began: int) -> None:
+    """Note that a series was pruned (ns, by this machine's clock): the others come first the next time."""
+    notes.set(_note(series), str(began // 10**9))
+
+
+def nameless(scope: Scope) -> list[SeriesResult]:
     """Machines whose packs nobody prunes, as no record says what they are."""
     pruned = {series.id for series in scope.all_series()}
     alone = [series for series in map(scope.series, scope.nameless) if series.id not in pruned]
@@ -168,14 +186,17 @@ def _note(series: Series) -> str:
     return f"pruned {series.id.hex()}"
 
 
+def name_of(scope: Scope, series: Series) -> str:
+    """The machines of a series, for people."""
+    names = machine_names(scope.machines)
+    return ", ".join(names.get(one, one.hex()[:8]) for one in series.own)
+
+
 def _one(context: Context, series: Series, session: Session) -> SeriesResult:
-    names = machine_names(context.scope.machines)
-    name = ", ".join(names.get(one, one.hex()[:8]) for one in series.own)
+    name = name_of(context.scope, series)
     began = time.time_ns()
     if context.until is not None and steady() > context.until:
-        return SeriesResult(
-            name, series, None, TimeIsUp(f"there was no time left for {name}", "run the command again")
-        )
+        return no_time(name, series)
     record = None if context.signer is None else _Record(context, series, name, began)
     try:
         done = prune_series(context, series)
@@ -185,10 +206,16 @@ def _one(context: Context, series: Series, session: Session) -> SeriesResult:
         if isinstance(e, RpdriveError) and not isinstance(e, _HOPELESS):
             return SeriesResult(name, series, None, e)
         raise
-    context.notes.set(_note(series), str(began // 10**9))
+    note_pruned(context.notes, series, began)
     if record is not None:
         record.completed(done)
     return SeriesResult(name, series, done, None)
+
+
+def no_time(name: str, series: Series) -> SeriesResult:
+    """The result of a series whose turn did not come in time."""
+    error = TimeIsUp(f"there was no time left for {name}", "run the command again")
+    return SeriesResult(name, series, None, error)
 
 
 class _Record:

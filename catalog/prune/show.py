@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 from catalog.access.session import Session
 from catalog.errors import WITH_PROBLEMS
 from catalog.protect.space import kept_after_deleting
-from catalog.prune.job import Request, prune
+from catalog.prune.job import Request, SeriesResult, prune
 from catalog.prune.listing import outlook_lines, result_lines, results_json
 from catalog.prune.run import Outlook, TimeIsUp
 from catalog.screen.output import print_json
@@ -26,10 +27,17 @@ def prune_vault(session: Session, vault: Vault, request: Request, *, as_json: bo
 
     with nullcontext() if as_json else PhaseScreen() as screen:
         results = prune(session, vault, request, screen or NoFollower(), tell)
+    row = results_json(results, dry=request.dry, traffic=session.meter.snapshot() if session.meter else None)
+    return show(vault, request, results, row, as_json=as_json)
+
+
+def show(
+    vault: Vault, request: Request, results: Sequence[SeriesResult], row: dict[str, object], *, as_json: bool
+) -> int:
+    """Say what was done, or print `row`, which says it as JSON. Returns the exit code."""
     freed = any(r.done is not None and (r.done.freed or r.done.outlook.freed) for r in results)
     note = kept_after_deleting(vault.store) if freed else ""
     if as_json:
-        row = results_json(results, dry=request.dry, traffic=session.meter.snapshot() if session.meter else None)
         print_json({**row, "note": note} if note else row)
     else:
         for result in results:

@@ -6,6 +6,10 @@ from typing import Annotated
 
 import typer
 
+from catalog.access.session import Session
+from catalog.screen.options import ItemName, Json, MachineName, importing
+from catalog.store.roles import Role
+
 app = typer.Typer(rich_markup_mode=None)
 fleet = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(fleet, name="fleet", help="Check, prune, test and restore a vault by many processes or machines.")
@@ -18,3 +22,79 @@ On = Annotated[
         help="local:N, that many processes here; or dask://HOST:PORT, a scheduler's workers",
     ),
 ]
+
+
+@fleet.command("prune")
+def prune(
+    ctx: typer.Context,
+    *,
+    on: On,
+    machine: MachineName = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="change nothing, print what would go and what it would cost")
+    ] = False,
+    max_time: Annotated[
+        str | None, typer.Option(metavar="TIME", help="stop after this time, e.g. 30m or 6h; the next run goes on")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="confirm what is so unusual that prune would stop")] = False,
+    as_json: Json = False,
+) -> None:
+    """As `rpdrive prune`: each worker prunes a machine at a time."""
+    session: Session = ctx.obj
+    if not dry_run:
+        session.require(Role.MAINTAIN)
+    from mount.fleet.opening import check_on, open_fleet
+
+    check_on(on)
+    from catalog.screen.text import parse_duration
+
+    seconds = None if max_time is None else parse_duration(max_time)
+    vault = session.open_vault(meanwhile=importing("mount.fleet.pruning"))
+    from catalog.prune.job import Request
+    from mount.fleet.pruning import prune_fleet
+
+    needs = "" if dry_run else str(Role.MAINTAIN)
+    with open_fleet(session, vault, on, needs=needs, signs=not dry_run) as opened:
+        code = prune_fleet(session, vault, opened, Request(machine, dry_run, seconds, yes), as_json=as_json)
+    if code:
+        raise typer.Exit(code)
+
+
+@fleet.command("test-restore")
+def test_restore(
+    ctx: typer.Context,
+    point: Annotated[
+        str, typer.Argument(metavar="POINT", help="the recovery point: latest, an id, a time")
+    ] = "latest",
+    *,
+    on: On,
+    machine: MachineName = None,
+    item: ItemName = None,
+    every_item: Annotated[
+        bool, typer.Option("--every-item", help="test the newest recovery point of each item, in place of POINT")
+    ] = False,
+    files: Annotated[
+        int | None, typer.Option("--files", min=1, metavar="N", help="how many files (default: 20)")
+    ] = None,
+    percent: Annotated[float | None, typer.Option(metavar="P", help="read so many per cent of the files")] = None,
+    as_json: Json = False,
+) -> None:
+    """As `rpdrive test-restore`: files at random are read back, by all workers, and compared."""
+    session: Session = ctx.obj
+    from mount.fleet.opening import check_on, open_fleet
+
+    check_on(on)
+    from catalog.errors import UsageError
+    from mount.restoretest.job import Request
+
+    request = Request(point, machine, item, files, percent, False, None, "auto")
+    request.check()
+    if every_item and point != "latest":
+        raise UsageError("--every-item tests the newest recovery points", "leave POINT out")
+    vault = session.open_vault(meanwhile=importing("mount.fleet.testing"))
+    from mount.fleet.testing import run_tests
+
+    with open_fleet(session, vault, on) as opened:
+        code = run_tests(session, vault, opened, request, every_item, as_json=as_json)
+    if code:
+        raise typer.Exit(code)

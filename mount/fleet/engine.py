@@ -116,6 +116,7 @@ class Fleet:
     ) -> None:
         self.counts = Counts()
         self.notes: dict[str, None] = {}  # lines of workers, each once
+        self.question: Piece | None = None  # a worker is asked it first; its id is ""
         self._pool, self._order_of, self._say = pool, order_of, say
         self._patience, self._clock = patience, clock
         self._added: deque[_Try] = deque()
@@ -183,7 +184,7 @@ class Fleet:
                 self._known[one] = name
                 ticket = self._ticket()
                 self._asked[ticket] = one
-                self._pool.start(ticket, self._order_of(None), [one])
+                self._pool.start(ticket, self._order_of(self.question), [one])
         for ticket, one in list(self._asked.items()):
             if one not in there:
                 self._asked.pop(ticket)
@@ -215,6 +216,8 @@ class Fleet:
             reason = ended.reason or "its answer is malformed"
             failure = Failure("FleetFailed", reason, "install the same rpdrive[fleet] there as here")
         if failure is None:
+            if not self.counts.workers:
+                self._began = self._clock()  # before, there was nobody
             self._able[one] = self._clock()
             self.counts.workers += 1
             return

@@ -33,8 +33,12 @@ class Wanted:
 
 
 class Here(NamedTuple):
-    """What a piece works with. `follow.check()` belongs into its long loops."""
+    """What a piece works with. `follow.check()` belongs into its long loops.
+
+    `kept` is what pieces of this run keep for others; it lives as long as the vault is open.
+    """
 
     session: Session
     vault: Vault
     follow: Wanted
+    kept: dict[str, object]

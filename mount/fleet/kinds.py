@@ -16,6 +16,8 @@ Do: TypeAlias = Callable[[Here, bytes], bytes]
 
 KINDS = {
     "echo": ("mount.fleet.kinds", "echo"),
+    "test": ("mount.fleet.testing", "read_piece"),
+    "prune": ("mount.fleet.pruning", "prune_piece"),
 }
 
 

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from catalog.screen.output import say
+from catalog.screen.stderr import warn
 from catalog.screen.text import counted, duration_text
-from mount.fleet.engine import Counts
+from mount.fleet.engine import Counts, Fleet
+
+
+def tell_counts(fleet: Fleet, *, as_json: bool) -> None:
+    """Say what workers have passed over, and what the run came to."""
+    for note in fleet.notes:
+        warn(note, prefix="warning")
+    if not as_json:
+        say(counts_line(fleet.counts))
 
 
 def counts_line(c: Counts) -> str:

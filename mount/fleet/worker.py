@@ -50,6 +50,7 @@ class _Opened(NamedTuple):
     run: str
     session: Session
     vault: Vault
+    kept: dict[str, object]
 
 
 class Worker:
@@ -73,7 +74,7 @@ class Worker:
                 opened = self._open(order)
                 before = _traffic(opened.session)
                 if order.kind:
-                    here = Here(opened.session, opened.vault, Wanted(is_wanted))
+                    here = Here(opened.session, opened.vault, Wanted(is_wanted), opened.kept)
                     result = function_of(order.kind)(here, order.body)
                     if len(result) > MOST_RESULT:
                         raise FleetFailed(f"the result has {len(result):,} bytes", "see docs/fleet.md")
@@ -111,7 +112,7 @@ class Worker:
                     f"the vault {session.address} is locked there",
                     f"run `rpdrive vault unlock --save` there, or set {PASSPHRASE_FILE} for the worker",
                 ) from e
-            self._opened = _Opened(order.run, session, vault)
+            self._opened = _Opened(order.run, session, vault, {})
             if self._keys is not None and self._keys.private:
                 _sign_with(vault, self._keys)
         session, vault = self._opened.session, self._opened.vault

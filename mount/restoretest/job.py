@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 from cache.reader import Reader
 from catalog.access.session import Session
@@ -63,6 +65,28 @@ class Failure(NamedTuple):
     reason: str
 
 
+class Part(msgspec.Struct, array_like=True):
+    """What reading some files has come to. The fields are those of a verdict."""
+
+    files: int = 0
+    size: int = 0
+    failures: list[Failure] = []
+    is_here: bool = False
+    same: int = 0
+    changed: int = 0
+    differs: list[bytes] = []
+
+    def add(self, other: Part) -> None:
+        """Add what other files have come to."""
+        self.files += other.files
+        self.size += other.size
+        self.failures += other.failures
+        self.is_here |= other.is_here
+        self.same += other.same
+        self.changed += other.changed
+        self.differs += other.differs
+
+
 class Verdict(NamedTuple):
     """The result. `size` bytes were read, once, of `files` of the `there` files of the point.
 
@@ -101,7 +125,7 @@ class RestoreTest:
         request.check()
         self._session, self._request = session, request
         self._rng = rng or random.SystemRandom()
-        self._files = self._bytes = self._total = 0
+        self._part, self._bytes, self._total = Part(), 0, 0
         self._path = b""
         self._noted: Ran | None = None
         self.record = LocalJob(
@@ -114,12 +138,20 @@ class RestoreTest:
 
         Files are read from the store and not from the cache of this machine, and then once more through the drive.
         """
+        with self.noted(vault) as end:
+            verdict = self._run(vault, observer)
+            end(verdict)
+        return verdict
+
+    @contextmanager
+    def noted(self, vault: Vault) -> Iterator[Callable[[Verdict], None]]:
+        """Keep a record of a test that is done while this is entered: it hands its verdict to what this gives."""
         r = self.record
         r.vault = vault.id.hex()
         ran = Ran(id=r.id, vault=r.vault, kind=RESTORE_TEST, started=r.started)
         self._noted = begin(self._session.settings.where("state"), ran)
         try:
-            verdict = self._run(vault, observer)
+            yield self._fill
         except (KeyboardInterrupt, RpdriveError) as e:
             if was_stopped(e):
                 self.record.outcome = Outcome.INTERRUPTED
@@ -127,64 +159,45 @@ class RestoreTest:
                 self.record.error = _plain(str(e))
             self._keep()
             raise
-        self._fill(verdict)
         self._keep()
-        return verdict
 
-    def _run(self, vault: Vault, observer: Observer | None) -> Verdict:
+    def chosen(self, vault: Vault) -> tuple[Point, int]:
+        """The point to test, and how many of its files. Raises NotFound, AmbiguousName, StoreError or Damaged."""
         request = self._request
         points = listed_points(vault, request.machine, request.item)
         point = open_point(vault, points, request.point)
         self.record.point, self.record.machine = point.id.hex(), point.machine_name
         self.record.item = point.item_name
-        there = point.totals.files
-        self._total = wanted(point, FILES if request.files is None else request.files, request.percent)
-        here = is_here(point, id_here(self._session.settings, vault))
-        failures, seen, differs = list[Failure](), dict[Live, int](), list[bytes]()
+        return point, wanted(point, FILES if request.files is None else request.files, request.percent)
+
+    def _run(self, vault: Vault, observer: Observer | None) -> Verdict:
+        request = self._request
+        point, self._total = self.chosen(vault)
         code = None
         began = time.monotonic()
-        with _reader(vault) as reader, Reporting(self._progress, observer):
+        with reading(vault) as reader, Reporting(self._progress, observer):
             drive = open_drive(self._session, point, request.driver) if request.opens_drive else nullcontext()
             with drive as place:
-                for one in sample(reader, point, self._total, self._rng):
-                    check()
-                    self._path = one.path
-                    failure = self._one(vault, reader, one, place)
-                    self._files += 1
-                    if failure is not None:
-                        failures.append(failure)
-                    elif here and isinstance(one, Sampled):
-                        live = compare_live(vault.keys, reader, one)
-                        seen[live] = seen.get(live, 0) + 1
-                        if live is Live.DIFFERS:
-                            differs.append(one.path)
+                found = sample(reader, point, self._total, self._rng)
+                files = self._followed(found)
+                for part in read_each(self._session, vault, reader, point, files, place, self._count):
+                    self._part.add(part)
                 if request.command is not None and place is not None:
                     code = run_command(request.command, place)
-        return Verdict(
-            point, there, self._files, self._bytes, time.monotonic() - began, failures, request.opens_drive, here,
-            seen.get(Live.SAME, 0), seen.get(Live.CHANGED, 0), differs, request.command, code,
-        )  # fmt: skip
+        seconds = time.monotonic() - began
+        return verdict_of(point, self._part, seconds, request.opens_drive, request.command, code)
 
-    def _one(self, vault: Vault, reader: Reader, one: Sampled | Lost, place: Path | None) -> Failure | None:
-        """Read a file back, from the store and through the drive. What is wrong with it, if anything."""
-        if isinstance(one, Lost):
-            return Failure(one.path, str(one.error))
-        size = one.entry.size
-        try:
-            opened = reader.open(one.content, size)
-            compare(vault.keys, reader, one.content, size, opened.read, self._count)
-            if place is not None:
-                with open_file(place, one.path) as read:
-                    compare(vault.keys, reader, one.content, size, read)
-        except _BAD as e:
-            return Failure(one.path, str(e))
-        return None
+    def _followed(self, found: Iterable[Sampled | Lost]) -> Iterator[Sampled | Lost]:
+        for one in found:
+            check()
+            self._path = one.path
+            yield one
 
     def _count(self, done: int) -> None:
         self._bytes += done
 
     def _progress(self, seconds: float) -> JobProgress:
-        return JobProgress(seconds, self._files, self._total, self._bytes, None, path=self._path)
+        return JobProgress(seconds, self._part.files, self._total, self._bytes, None, path=self._path)
 
     # --- the record -------------------------------------------------------------------------------------------
 
@@ -218,13 +231,77 @@ class RestoreTest:
 
 
 @contextmanager
-def _reader(vault: Vault) -> Iterator[Reader]:
+def reading(vault: Vault) -> Iterator[Reader]:
     """A reader that keeps nothing on a disk: what is tested is the store."""
     reader = Reader(vault, memory=48 * MIB, page_memory=8 * MIB)
     try:
         yield reader
     finally:
         reader.close()
+
+
+def read_each(
+    session: Session,
+    vault: Vault,
+    reader: Reader,
+    point: Point,
+    found: Iterable[Sampled | Lost],
+    place: Path | None = None,
+    count: Callable[[int], object] = lambda done: None,
+) -> Iterator[Part]:
+    """Read files of a point back, from the store and through the drive at `place`: a part for each.
+
+    `count` gets the number of bytes as they are read.
+    """
+    here = is_here(point, id_here(session.settings, vault))
+    for one in found:
+        part = Part(files=1, is_here=here)
+
+        def read(done: int, part: Part = part) -> None:
+            part.size += done
+            count(done)
+
+        failure = _read(vault, reader, one, place, read)
+        if failure is not None:
+            part.failures.append(failure)
+        elif here and isinstance(one, Sampled):
+            live = compare_live(vault.keys, reader, one)
+            part.same, part.changed = int(live is Live.SAME), int(live is Live.CHANGED)
+            part.differs += [one.path] if live is Live.DIFFERS else []
+        yield part
+
+
+def _read(
+    vault: Vault, reader: Reader, one: Sampled | Lost, place: Path | None, count: Callable[[int], None]
+) -> Failure | None:
+    """Read a file back. What is wrong with it, if anything."""
+    if isinstance(one, Lost):
+        return Failure(one.path, str(one.error))
+    size = one.entry.size
+    try:
+        opened = reader.open(one.content, size)
+        compare(vault.keys, reader, one.content, size, opened.read, count)
+        if place is not None:
+            with open_file(place, one.path) as read:
+                compare(vault.keys, reader, one.content, size, read)
+    except _BAD as e:
+        return Failure(one.path, str(e))
+    return None
+
+
+def verdict_of(
+    point: Point,
+    part: Part,
+    seconds: float,
+    on_drive: bool = False,
+    command: str | None = None,
+    code: int | None = None,
+) -> Verdict:
+    """The verdict of a test that has read these files."""
+    return Verdict(
+        point, point.totals.files, part.files, part.size, seconds, part.failures, on_drive, part.is_here,
+        part.same, part.changed, part.differs, command, code,
+    )  # fmt: skip
 
 
 def _text(path: bytes) -> str:

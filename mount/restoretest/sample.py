@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from cache.reader import Reader
@@ -48,22 +48,34 @@ def sample(reader: Reader, point: Point, count: int, rng: random.Random) -> Iter
 
     What can't be read counts as one of them. Raises StoreError.
     """
-    tree, entries = Tree(reader, Pages(reader), point), point.totals.entries
-    numbers = range(ROOT_NUMBER + 1, ROOT_NUMBER + 1 + entries)
-    for number in rng.sample(numbers, min(entries, count * _TRIES)):
+    for one in at_numbers(reader, point, numbers_of(point, count, rng)):
         if count <= 0:
             return
+        if one is not None:
+            count -= 1
+            yield one
+
+
+def numbers_of(point: Point, count: int, rng: random.Random) -> list[int]:
+    """Numbers of entries, at random, among which as a rule `count` are files."""
+    entries = point.totals.entries
+    return rng.sample(range(ROOT_NUMBER + 1, ROOT_NUMBER + 1 + entries), min(entries, count * _TRIES))
+
+
+def at_numbers(reader: Reader, point: Point, numbers: Iterable[int]) -> Iterator[Sampled | Lost | None]:
+    """The entry of each number; None for one that is no file. Raises StoreError."""
+    tree = Tree(reader, Pages(reader), point)
+    for number in numbers:
         path = b""
         try:
             names, page, n = tree.place(number)
             path, entry = b"/".join(names), page.leaf.entries[n]
             page.leaf.check(entry)
             if entry.kind != NodeKind.FILE:
+                yield None
                 continue
             content = page.leaf.pieces(entry)
         except _UNREADABLE as e:
-            count -= 1
             yield Lost(number, path, e)
             continue
-        count -= 1
         yield Sampled(path, entry, content)

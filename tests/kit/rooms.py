@@ -257,8 +257,9 @@ ROOMS = {
     " mount.browse.api mount.browse.contents mount.browse.guard mount.browse.options mount.browse.pages"
     " mount.browse.resources mount.process",
     "mount.browse": "catalog.access catalog.screen mount.browse.options mount.browse.server",
-    "mount.fleet": "cache.disk catalog.access catalog.errors catalog.format catalog.interruption catalog.program"
-    " catalog.screen catalog.signing catalog.store catalog.vault mount.process",
+    "mount.fleet": "cache.disk catalog.access catalog.errors catalog.format catalog.interruption catalog.jobs"
+    " catalog.points catalog.program catalog.prune catalog.screen catalog.seeds.record catalog.signing catalog.store"
+    " catalog.vault mount.process mount.restoretest",
     "mount.promoting": "catalog.access catalog.promotion catalog.screen mount.login",
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",
     # Backups.
@@ -337,7 +338,8 @@ ROOMS = {
     " catalog.check catalog.copies catalog.cost catalog.errors catalog.history catalog.hooks catalog.interruption"
     " catalog.inventory catalog.jobs catalog.ledger catalog.machines catalog.notify catalog.plans"
     " catalog.points catalog.policies catalog.program catalog.prune catalog.repair catalog.report"
-    " catalog.schedule catalog.screen catalog.seeds mount.browse mount.commands mount.doctor mount.loop"
+    " catalog.schedule catalog.screen catalog.seeds mount.browse mount.commands mount.doctor mount.fleet"
+    " mount.loop"
     " mount.promoting mount.rebuild mount.restore mount.restoretest",
 }
 

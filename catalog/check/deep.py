@@ -15,7 +15,7 @@ from catalog.check.reading import Outcome, Reading
 from catalog.check.slices import LiveSpans, Share, Sizes, order_of, rest_of, share_of, sizes_of, targets_of
 from catalog.errors import AccessDenied, RpdriveError, StoreFull
 from catalog.format.blocks import PackKind
-from catalog.format.checks import MOST_BAD, BadRow, ChecksRecord, PartRow, SliceRow, slice_of
+from catalog.format.checks import MOST_BAD, SLICES, BadRow, ChecksRecord, PartRow, SliceRow, slice_of
 from catalog.format.packs import BlockRow
 from catalog.vault import Vault
 
@@ -40,6 +40,11 @@ class Plan(NamedTuple):
     @property
     def bytes(self) -> int:
         return self.sizes.of(self.slices)[1]
+
+    @property
+    def unread(self) -> int:
+        """How many slices were never read."""
+        return SLICES - (len(self.record.slices) if self.record is not None else 0)
 
 
 class Done(NamedTuple):

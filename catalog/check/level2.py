@@ -9,13 +9,14 @@ from itertools import groupby
 from typing import NamedTuple
 
 from catalog.check.blocks import Span
-from catalog.check.deep import Deep, Lost, Plan, Progress, Unlisted, plan_of
+from catalog.check.deep import Deep, Done, Lost, Plan, Progress, Unlisted, plan_of
 from catalog.check.finding import Finding, What
 from catalog.check.ground import Ground
 from catalog.check.known import bad_blocks, told
 from catalog.check.level1 import read_trees
 from catalog.check.packs import READ, Target
 from catalog.check.report import Report
+from catalog.check.slices import Share
 from catalog.errors import RpdriveError
 from catalog.format.blocks import PackKind
 from catalog.format.checks import SLICES
@@ -91,32 +92,59 @@ def read_packs(
     `earlier` are blocks that were bad before, and still are: the marks of the members know them. The files of what
     is bad are named in the findings, and in the report. Raises StoreError.
     """
-    vault = members[0].ground.vault
-    live = _Together(members)
+    plans = plans_of(members, budget.percent)
+    budget.announce(plans)
+    read = [read_plan(members, plan, budget, follow) for plan in plans]
+    for plan, done in zip(plans, read, strict=True):
+        tell_read(report, plan.series, plan.unread, done)
+    return joined(members, read, earlier, report, follow)
+
+
+def plans_of(members: Sequence[Member], percent: float) -> list[Plan]:
+    """What is to be read of each series. Raises StoreError."""
+    vault, live = members[0].ground.vault, _Together(members)
     series = sorted({member.ground.machine[:SERIES_BYTES] for member in members})
-    began = min(member.ground.began for member in members)
+    return [plan_of(vault, live, one, percent, _began(members)) for one in series]
+
+
+def plan_for(members: Sequence[Member], series: bytes, slices: Sequence[int], ahead: int) -> Plan:
+    """The plan of reading these slices of a series, of a run that is then so far ahead. Raises StoreError."""
+    plan = plan_of(members[0].ground.vault, _Together(members), series, EVERYTHING, _began(members))
+    return plan._replace(slices=list(slices), share=Share(len(slices), ahead))
+
+
+def read_plan(members: Sequence[Member], plan: Plan, budget: Budget, follow: Follower) -> Done:
+    """Read the slices of a plan, and note it in the vault. Raises StoreError."""
     lost: set[Lost] = {
         (int(row.kind), row.pack, row.offset) for m in members for p in m.ground.places for row in p.broken
     }
-    plans = [plan_of(vault, live, one, budget.percent, began) for one in series]
-    budget.announce(plans)
-    found, unlisted, unnoted = list[Finding](), list[Target](), None
-    for plan in plans:
-        absent = _Absent(members)
-        deep = Deep(
-            vault, live, plan, by=budget.by, began=began, is_absent=absent, lost=lost, most=budget.most,
-            processors=budget.processors, clock=budget.clock,
-        )  # fmt: skip
-        done = deep.run(budget.until, lambda p: follow.phase(_phase(p)))
-        report.packs_read += done.packs
-        report.bytes_read += done.bytes
-        report.notes.append(_note(plan, len(done.slices), done.is_all))
-        found += done.findings
-        unlisted += done.unlisted
-        unnoted = unnoted or done.unnoted
-    more = _unlisted(members, unlisted, follow)
+    deep = Deep(
+        members[0].ground.vault, _Together(members), plan, by=budget.by, began=_began(members),
+        is_absent=_Absent(members), lost=lost, most=budget.most, processors=budget.processors, clock=budget.clock,
+    )  # fmt: skip
+    return deep.run(budget.until, lambda p: follow.phase(_phase(p)))
+
+
+def tell_read(report: Report, series: bytes, unread: int, done: Done) -> None:
+    """Say in the report what was read of a series, of which so many slices had never been read."""
+    report.packs_read += done.packs
+    report.bytes_read += done.bytes
+    report.notes.append(_note(series, unread, len(done.slices), done.is_all))
+
+
+def joined(
+    members: Sequence[Member], read: Sequence[Done], earlier: Sequence[Finding], report: Report, follow: Follower
+) -> Result:
+    """What reading packs has found, with the files of what is bad. Raises StoreError."""
+    more = _unlisted(members, [target for done in read for target in done.unlisted], follow)
+    found = [finding for done in read for finding in done.findings]
     everything = _told_apart([*found, *more, *earlier], report)
+    unnoted = next((done.unnoted for done in read if done.unnoted is not None), None)
     return Result(_named(members, everything, earlier, report, follow), more, unnoted)
+
+
+def _began(members: Sequence[Member]) -> int:
+    return min(member.ground.began for member in members)
 
 
 class _Absent:
@@ -197,10 +225,9 @@ def _phase(p: Progress) -> Phase:
     return Phase("reading packs", p.bytes, p.total, more=f"{p.packs:,} packs")
 
 
-def _note(plan: Plan, slices: int, is_all: bool) -> str:
-    """What was read of a series, for people."""
-    never = SLICES - (len(plan.record.slices) if plan.record is not None else 0)
-    name = plan.series.hex()
+def _note(series: bytes, never: int, slices: int, is_all: bool) -> str:
+    """What was read of a series, for people. `never` slices had not been read before."""
+    name = series.hex()
     if is_all and slices == SLICES:
         return f"all packs of {name} were read"
     rest = "" if is_all else "; the time is over: the next run goes on from here"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from catalog.check.deep import Plan
 from catalog.check.finding import Finding, What
 from catalog.check.report import Report
 from catalog.format.checks import SLICES
@@ -47,7 +46,20 @@ def lines(report: Report, machines: Mapping[bytes, Machine], file: VaultFile | N
         yield "If there is a copy of the vault, `rpdrive repair --also COPY` takes from it what is lost"
 
 
-def cost_line(plans: Sequence[Plan], price: float) -> str:
+class Planned(Protocol):
+    """What is going to be read of a series."""
+
+    @property
+    def slices(self) -> Sequence[int]: ...
+
+    @property
+    def packs(self) -> int: ...
+
+    @property
+    def bytes(self) -> int: ...
+
+
+def cost_line(plans: Sequence[Planned], price: float) -> str:
     """What reading packs is going to cost. `price` is that of transfer (US dollars a GB); 0: none."""
     packs, size = sum(plan.packs for plan in plans), sum(plan.bytes for plan in plans)
     slices = sum(len(plan.slices) for plan in plans)

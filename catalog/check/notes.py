@@ -11,16 +11,16 @@ from pathlib import Path
 
 from catalog.check import records
 from catalog.check.finding import Finding, What
-from catalog.check.ground import Ground
 from catalog.check.level2 import Member, Result
 from catalog.errors import AccessDenied, RpdriveError, StoreFull, StoreUnreachable
 from catalog.format.checks import BadRow, ChecksRecord
 from catalog.format.packs import SERIES_BYTES
-from catalog.format.records import Job, Outcome, PointName, Problem
+from catalog.format.records import Job, Machine, Outcome, PointName, Problem
 from catalog.interruption import was_stopped
 from catalog.mark.faults import Harmed
 from catalog.schedule.noted import Running
 from catalog.screen.text import counted
+from catalog.vault import Vault
 
 _PROBLEMS = 100  # in a record of a job
 _TREES = (0, 1)  # levels that every reading of the trees is of
@@ -73,15 +73,22 @@ class CheckJob:
     `began` is the time by this machine's clock (ns).
     """
 
-    def __init__(self, ground: Ground, state: Path, level: int, began: int) -> None:
-        machine, machines = ground.machine, ground.machines
-        self._vault, self._level = ground.vault, level
+    def __init__(
+        self,
+        vault: Vault,
+        machine: bytes,
+        machines: Mapping[bytes, Machine],
+        state: Path,
+        level: int,
+        began: int,
+    ) -> None:
+        self._vault, self._level = vault, level
         self._job = Job(
             id=os.urandom(16), machine=machine, kind="check", outcome=Outcome.FAILED,
             machine_name=machines[machine].name if machine in machines else machine.hex()[:8],
             hostname=platform.node(), time=began, finished=0, level=level,
         )  # fmt: skip
-        self._running = Running(ground.vault, state, self._job, level=level)
+        self._running = Running(vault, state, self._job, level=level)
 
     def concerns(self, finding: Finding) -> bool:
         """Whether a finding of a record is about this machine."""

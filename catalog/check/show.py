@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
 from catalog.access.session import Session
 from catalog.check.deep import Plan
-from catalog.check.job import Request, check
+from catalog.check.group import Request
+from catalog.check.job import check
 from catalog.check.level2 import Budget
 from catalog.check.listing import cost_line, lines, report_json
 from catalog.check.options import Options
 from catalog.check.packs import CHEAP_READ, READ
+from catalog.check.report import Report
 from catalog.errors import Damaged
 from catalog.machines.registry import id_here
 from catalog.points.opening import scope
@@ -45,8 +47,15 @@ def run_check(
     seen = Seen(state, vault).highest()
     with nullcontext() if as_json else PhaseScreen() as screen:
         report = check(vault, request, state, highest=seen, follow=screen)
+    return show(session, vault, report, as_json=as_json)
+
+
+def show(
+    session: Session, vault: Vault, report: Report, *, as_json: bool, more: Mapping[str, object] | None = None
+) -> int:
+    """Print the findings; `more` is added to the JSON. Returns the exit code: that of damage if any was found."""
     if as_json:
-        print_json({"vault": session.address} | report_json(report))
+        print_json({"vault": session.address} | report_json(report) | dict(more or {}))
     else:
         for line in lines(report, vault.machines(), vault.file):
             say(line)

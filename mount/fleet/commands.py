@@ -24,6 +24,44 @@ On = Annotated[
 ]
 
 
+@fleet.command("check")
+def check(
+    ctx: typer.Context,
+    *,
+    on: On,
+    level: Annotated[
+        int, typer.Option("--level", metavar="N", help="how deep, from 0 to 3, as in `rpdrive check`")
+    ] = 1,
+    percent: Annotated[
+        float | None, typer.Option(metavar="P", help="level 2: read so many per cent of the data (default: 1)")
+    ] = None,
+    max_time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="levels 2 and 3: stop reading data after this time; the next run goes on"
+        ),
+    ] = None,
+    machine: MachineName = None,
+    item: ItemName = None,
+    as_json: Json = False,
+) -> None:
+    """As `rpdrive check`: each worker checks a machine, or reads a part of the packs, at a time."""
+    session: Session = ctx.obj
+    from catalog.check.options import Options
+    from mount.fleet.opening import check_on, open_fleet
+
+    options = Options(level, percent, max_time)
+    options.check(item)
+    check_on(on)
+    vault = session.open_vault(meanwhile=importing("mount.fleet.check_show"))
+    from mount.fleet.check_show import check_fleet
+
+    with open_fleet(session, vault, on) as opened:
+        code = check_fleet(session, vault, opened, machine, item, options, as_json=as_json)
+    if code:
+        raise typer.Exit(code)
+
+
 @fleet.command("prune")
 def prune(
     ctx: typer.Context,

@@ -17,6 +17,9 @@ Do: TypeAlias = Callable[[Here, bytes], bytes]
 KINDS = {
     "echo": ("mount.fleet.kinds", "echo"),
     "test": ("mount.fleet.testing", "read_piece"),
+    "check-trees": ("mount.fleet.checking", "trees_piece"),
+    "check-slices": ("mount.fleet.checking", "slices_piece"),
+    "check-names": ("mount.fleet.checking", "names_piece"),
     "prune": ("mount.fleet.pruning", "prune_piece"),
 }
 

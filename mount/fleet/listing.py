@@ -19,8 +19,8 @@ def tell_counts(fleet: Fleet, *, as_json: bool) -> None:
 def counts_line(c: Counts) -> str:
     """The line at the end of a command, for people."""
     line = f"{counted(c.pieces, 'piece')} in {counted(c.tasks, 'task')} on {counted(c.workers, 'worker')}"
-    line += f", {duration_text(c.seconds)}: {c.speed_up:.1f} times as fast as one; "
-    line += f"workers were idle {duration_text(c.idle)} of {duration_text(c.present)}"
+    line += f", {_time(c.seconds)}: {c.speed_up:.1f} times as fast as one; "
+    line += f"workers were idle {_time(c.idle)} of {_time(c.present)}"
     trouble = [
         f"{counted(number, noun)} {what}"
         for number, noun, what in (
@@ -50,3 +50,7 @@ def counts_json(c: Counts) -> dict[str, object]:
         "received_bytes": c.received,
         "sent_bytes": c.sent,
     }
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else duration_text(seconds)

@@ -10,7 +10,8 @@ import pytest
 
 from catalog.check.finding import What
 from catalog.check.folders import look_at_folders
-from catalog.check.job import Request, check
+from catalog.check.group import Request
+from catalog.check.job import check
 from catalog.format.admins import make_admin, open_admin
 from catalog.format.blocks import PackKind
 from catalog.format.ledger import HeldRow, ledger_folder

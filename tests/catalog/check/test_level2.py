@@ -12,7 +12,8 @@ import pytest
 from catalog.check import blocks, records
 from catalog.check.deep import Deep, Done
 from catalog.check.finding import What
-from catalog.check.job import Request, check
+from catalog.check.group import Request
+from catalog.check.job import check
 from catalog.check.level2 import Budget, groups
 from catalog.check.listing import cost_line, lines, report_json
 from catalog.check.report import Report
@@ -287,7 +288,8 @@ def test_groups_of_machines() -> None:
 def test_damage_is_told_if_it_cannot_be_noted(world: World, broken: Callable[[Store], Store], why: str) -> None:
     rot(world)
     vault = open_vault(broken(world.meter), passphrase=PASSPHRASE)
-    from catalog.check.job import Request, check
+    from catalog.check.group import Request
+    from catalog.check.job import check
 
     report = check(vault, Request(3, budget=ALL), world.state)
     assert report.is_damaged

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from catalog.check.finding import What
-from catalog.check.job import Request, check
+from catalog.check.group import Request
+from catalog.check.job import check
 from catalog.check.report import Report
 from catalog.format.admins import open_admin
 from catalog.format.blocks import PackKind

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from backup import pipeline
-from catalog.check.job import Request, check
+from catalog.check.group import Request
+from catalog.check.job import check
 from catalog.format.blocks import PackKind
 from catalog.format.packs import pack_name
 from catalog.format.places import LeavingRow

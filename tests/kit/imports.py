@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 from tests.kit.rooms import ROOMS
@@ -53,9 +54,10 @@ def imported(text: str, module: str, is_package: bool, known: set[str]) -> set[s
     return found - {module}
 
 
-def graph(found: Mapping[str, Path] | None = None) -> dict[str, set[str]]:
-    """The modules and their imports."""
-    found = sources() if found is None else found
+@cache
+def graph() -> Graph:
+    """The modules and their imports. Read once: parsing every source takes seconds."""
+    found = sources()
     return {
         module: imported(path.read_text(encoding="utf-8"), module, path.name == "__init__.py", set(found))
         for module, path in found.items()

@@ -70,8 +70,9 @@ class LocalStore(Store):
 
     A folder that is missing from the start is an empty store, and the first create makes it. If it disappears
     later, e.g. because its disk was removed, every request raises StoreUnreachable: it is neither mistaken for
-    an empty vault nor created again on the disk below. `witness` is an object that is always there: while the disk
-    reads it, an object that it can't read is a bad one, and the disk is not away.
+    an empty vault nor created again on the disk below, whenever that happens: each folder that is opened for a list
+    or a write is compared with the one that was there before. `witness` is an object that is always there: a folder
+    that has it is the vault, mounted again, and while the disk reads it, an object that it can't read is a bad one.
     """
 
     is_near = True
@@ -80,7 +81,6 @@ class LocalStore(Store):
         self.root = Path(os.path.abspath(root))
         self.url = url or self.root.as_uri()
         self._top = str(self.root)
-        self._own = self.root / RESERVED
         self._descriptors = Descriptors(opener=self._opened)
         self._witness = witness
         self._lock = threading.Lock()
@@ -123,10 +123,9 @@ class LocalStore(Store):
     def _create(self, name: str, parts: Sequence[Buffer | Copy], until: Deadline | None) -> int:
         folder, file = _split(name)
         with self._translated(name):
-            self._require_root()
-            make_folders(self.root, PRIVATE)
+            self._require_root(make=True)
             try:
-                with SYSTEM.below(self._top, folder, make=True) as place:
+                with self._below(folder, make=True) as place:
                     modified = self._placed(place, file, parts, until)
             except FileExistsError as error:
                 raise ObjectExists(f"{name} exists already") from error
@@ -134,8 +133,6 @@ class LocalStore(Store):
                 raise StoreError(f"{self.root}/{name}: a part of this path is not a folder") from error
             except FileNotFoundError as error:
                 raise StoreUnreachable(f"{self.root}: {error.strerror} while {name} was written") from error
-        with self._lock:
-            self._identity = self._identity or self._root_identity()
         return modified
 
     def _placed(self, place: Folder, file: str, parts: Sequence[Buffer | Copy], until: Deadline | None) -> int:
@@ -175,8 +172,7 @@ class LocalStore(Store):
 
     def now(self) -> int:
         with self._translated(RESERVED):
-            self._require_root()
-            make_folders(self.root, PRIVATE)
+            self._require_root(make=True)
             with self._temporary([], durable=False) as (own, temporary):  # its time is wanted, and nothing kept
                 return SYSTEM.named_at(own.path(temporary), _status(own, temporary))
 
@@ -185,7 +181,7 @@ class LocalStore(Store):
         with self._translated(name), self._alone():
             if self.get_tagged(name, REPLACEABLE)[1] != tag:
                 raise ObjectChanged(f"{name} was changed meanwhile")
-            with SYSTEM.below(self._top, folder) as place, self._temporary([data]) as (own, temporary):
+            with self._below(folder) as place, self._temporary([data]) as (own, temporary):
                 os.replace(
                     own.path(temporary), place.path(file), src_dir_fd=own.descriptor, dst_dir_fd=place.descriptor
                 )
@@ -289,7 +285,7 @@ class LocalStore(Store):
     def delete(self, name: str) -> None:
         folder, file = _split(name)
         self._descriptors.drop(name)
-        with suppress(ObjectNotFound), self._translated(name), SYSTEM.below(self._top, folder) as place:
+        with suppress(ObjectNotFound), self._translated(name), self._below(folder) as place:
             os.unlink(place.path(file), dir_fd=place.descriptor)
             SYSTEM.sync_folder(place)
 
@@ -321,7 +317,7 @@ class LocalStore(Store):
         with (
             suppress(ObjectNotFound),
             self._translated(folder),
-            SYSTEM.below(self._top, folder, listed=True) as place,
+            self._below(folder, listed=True) as place,
             place.scan() as entries,
         ):
             for entry in entries:
@@ -372,7 +368,10 @@ class LocalStore(Store):
                 remove(own, name)
 
     def _own_folder(self) -> AbstractContextManager[Folder]:
-        return SYSTEM.below(self._top, RESERVED, make=True, listed=True)
+        return self._below(RESERVED, make=True, listed=True)
+
+    def _below(self, folder: str, *, make: bool = False, listed: bool = False) -> AbstractContextManager[Folder]:
+        return SYSTEM.below(self._top, folder, make=make, listed=listed, known=self._identity)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -401,24 +400,25 @@ class LocalStore(Store):
             if error.errno in _DENIED:
                 raise AccessDenied(what, "check the permissions of the vault's folder") from error
             if error.errno in _AWAY:
-                raise StoreUnreachable(
-                    what, "check that the disk or file server of the vault is available"
-                ) from error
+                raise StoreUnreachable(what, "check that the vault's disk or file server is available") from error
             raise StoreError(what) from error
 
-    def _require_root(self) -> None:
+    def _require_root(self, *, make: bool = False) -> None:
         """Raise StoreUnreachable if the folder has disappeared, or is now the bare folder below a mount.
 
-        Raises StoreError if it is a file.
+        With `make`, one that never was there is made. Raises StoreError if it is a file.
         """
         if os.path.isfile(self._top):
             raise StoreError(f"{self.root} is a file, not the folder of a vault", "choose another address")
         with self._lock:  # around stat, too: a folder that another thread makes must not seem to have changed
             identity = self._root_identity()
+            if make and identity is None and self._identity is None:
+                make_folders(self.root, PRIVATE)
+                identity = self._root_identity()
             if identity == self._identity or self._identity is None:
                 self._identity = identity
                 return
-            if identity is not None and self._own.is_dir():
+            if identity is not None and os.path.isfile(f"{self._top}/{self._witness}"):
                 self._identity = identity  # the vault was mounted again, as another device
                 return
         raise StoreUnreachable(

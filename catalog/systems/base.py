@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -56,12 +57,19 @@ class System(Protocol):
         ...
 
     def below(
-        self, top: str, folder: str, *, make: bool = False, listed: bool = False
+        self,
+        top: str,
+        folder: str,
+        *,
+        make: bool = False,
+        listed: bool = False,
+        known: tuple[int, int] | None = None,
     ) -> AbstractContextManager[Folder]:
         """The folder `folder` ("" or a path) below `top`, reached without following a symlink below `top`.
 
-        With `make`, missing folders are made durably; with `listed`, it can be listed. Raises NotADirectoryError if
-        a part is a symlink or a file.
+        With `make`, missing folders are made durably, but `top` is not; with `listed`, it can be listed. Raises
+        NotADirectoryError if a part is a symlink or a file, and OSError with ESTALE if `top` is not the folder
+        with the `known` device and inode: what is opened is compared, so that nothing comes between.
         """
         ...
 
@@ -157,3 +165,9 @@ class System(Protocol):
     def has_terminal(self) -> bool:
         """Whether there is a terminal on which a passphrase can be typed."""
         ...
+
+
+def require_known(status: os.stat_result, known: tuple[int, int] | None, path: str) -> None:
+    """Raise OSError with ESTALE if a folder has not the device and inode that it is known by, if it is."""
+    if known is not None and (status.st_dev, status.st_ino) != known:
+        raise OSError(errno.ESTALE, "another folder has taken its place", path)

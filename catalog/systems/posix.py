@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from pathlib import Path
 
-from catalog.systems.base import Folder, PathLike
+from catalog.systems.base import Folder, PathLike, require_known
 
 _AT_FDCWD = -100
 _PR_SET_DUMPABLE = 4
@@ -52,11 +52,20 @@ class PosixSystem:
         _sync(folder.prefix or ".", folder.descriptor)
 
     @contextmanager
-    def below(self, top: str, folder: str, *, make: bool = False, listed: bool = False) -> Iterator[Folder]:
+    def below(
+        self,
+        top: str,
+        folder: str,
+        *,
+        make: bool = False,
+        listed: bool = False,
+        known: tuple[int, int] | None = None,
+    ) -> Iterator[Folder]:
         parts = folder.split("/") if folder else []
         how = os.O_RDONLY | os.O_DIRECTORY | (0 if listed and not parts else _PATH)
         here = os.open(top, how)
         try:
+            require_known(os.fstat(here), known, top)
             for number, part in enumerate(parts, 1):
                 how = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
                 if not (listed and number == len(parts)):

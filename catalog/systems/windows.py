@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from catalog.systems.base import Folder, PathLike
+from catalog.systems.base import Folder, PathLike, require_known
 
 _O_BINARY = 0x8000  # <fcntl.h>
 
@@ -51,9 +51,18 @@ class WindowsSystem:
         """Do nothing: os.open opens no folders on Windows, and NTFS keeps names in a journal."""
 
     @contextmanager
-    def below(self, top: str, folder: str, *, make: bool = False, listed: bool = False) -> Iterator[Folder]:
+    def below(
+        self,
+        top: str,
+        folder: str,
+        *,
+        make: bool = False,
+        listed: bool = False,
+        known: tuple[int, int] | None = None,
+    ) -> Iterator[Folder]:
         path = f"{top}/{folder}" if folder else top
         if make:
+            require_known(os.stat(top), known, top)
             os.makedirs(path, exist_ok=True)
         yield Folder(None, path + "/")
 

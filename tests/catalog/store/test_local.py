@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -229,6 +230,67 @@ def test_a_disk_that_is_pulled_out_is_unreachable_not_empty(tmp_path: Path) -> N
     assert store.read("packs/0a/pack", 3, 3) == b"345"
     with pytest.raises(ObjectNotFound):
         store.get("packs/0a/other", MOST)
+
+
+@pytest.mark.parametrize("is_bare", [True, False])
+@pytest.mark.parametrize("what", ["create", "now", "replace", "list", "keep_room"])
+def test_a_disk_that_is_pulled_out_at_any_moment_is_not_made_again_below(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, is_bare: bool
+) -> None:
+    """Also after the request has made sure that it is there, and before it opens the folder."""
+    root, away = tmp_path / "disk", tmp_path / "away"
+    store = LocalStore(root)
+    store.create("vault.json", [b"{}"])
+    tag = store.get_tagged("vault.json", MOST)[1]
+    ask: dict[str, Callable[[], object]] = {
+        "create": lambda: store.create(f"packs/0a/{step}", [b"x"]),
+        "now": store.now,
+        "replace": lambda: store.replace("vault.json", b"{}", tag),
+        "list": lambda: list(store.list("")),
+        "keep_room": store.keep_room,
+    }
+    real, left = type(SYSTEM).below, -1
+
+    def below(*args: object, **options: object) -> object:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            root.rename(away)
+            if is_bare:
+                root.mkdir()
+        return real(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(SYSTEM), "below", below)
+    for step in range(1, 9):
+        left = step
+        try:
+            ask[what]()
+            assert left > 0 or what == "keep_room"  # which is best effort
+        except StoreUnreachable:
+            assert left <= 0
+        if left > 0:  # this request opens fewer folders
+            break
+        with pytest.raises(StoreUnreachable):
+            store.create("packs/0a/next", [b"x"])
+        assert not root.exists() or not any(root.iterdir())
+        if is_bare:
+            root.rmdir()
+        away.rename(root)
+    assert step > 1
+
+
+def test_a_disk_that_is_mounted_again_as_another_device(tmp_path: Path) -> None:
+    """A vault is known by its vault.json: a folder of the store's own may lie anywhere."""
+    root, away = tmp_path / "disk", tmp_path / "away"
+    store = LocalStore(root)
+    store.create("vault.json", [b"{}"])
+    root.rename(away)
+    (root / ".rpdrive").mkdir(parents=True)
+    with pytest.raises(StoreUnreachable):
+        store.create("packs/0a/pack", [b"x"])
+    shutil.copytree(away, root, dirs_exist_ok=True)
+    store.create("packs/0a/pack", [b"x"])
+    assert (root / "packs/0a/pack").exists() and not (away / "packs").exists()
 
 
 def test_a_listing_during_which_the_disk_vanishes_does_not_end_early(tmp_path: Path) -> None:

@@ -45,11 +45,24 @@ class Desktop:
         text = "".join(f"{name}={value}\n" for name, value in rows.items())
         (self._folder / "config/libfm/libfm.conf").write_text(f"[config]\n{text}\n[ui]\n{text}")
 
-    def open(self, *folders: Path) -> None:
-        """Start the file manager with a window for a folder; wait until it shows."""
-        command = ["dbus-run-session", "--", "pcmanfm", "--no-desktop", *map(str, folders)]
-        with (self._folder / "pcmanfm.log").open("wb") as log:
-            self._bus = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, cwd=self._folder)
+    def open(self, folder: Path) -> str:
+        """Start the file manager with a window for a folder: the window, once it shows.
+
+        A start that shows none is given up and tried again: on a busy machine the file manager may wait for
+        helpers of its own session for good.
+        """
+        command = ["dbus-run-session", "--", "pcmanfm", "--no-desktop", str(folder)]
+        log = self._folder / "pcmanfm.log"
+        for _ in range(4):
+            with log.open("ab") as file:
+                self._bus = subprocess.Popen(
+                    command, env=self.environment, stdout=file, stderr=file, cwd=self._folder
+                )
+            try:
+                return self.window(folder.name, 30)
+            except AssertionError:
+                self.close()
+        raise AssertionError(f"the file manager does not show {folder}: {log.read_text(errors='replace')}")
 
     def close(self) -> None:
         if self._bus is not None:
@@ -73,7 +86,7 @@ class Desktop:
         """Visible windows whose title fits, as the X server counts them."""
         return self.xdotool("search", "--onlyvisible", "--name", title).split()
 
-    def window(self, title: str) -> str:
+    def window(self, title: str, seconds: float = 60) -> str:
         """The window of this title; waits for it."""
         found: list[str] = []  # a title is away for a moment while it changes
 
@@ -81,7 +94,7 @@ class Desktop:
             found[:] = self.windows(f"^{title}$")
             return found != []
 
-        eventually(opens, f"a window {title!r} opens", 60)
+        eventually(opens, f"a window {title!r} opens", seconds)
         return found[-1]
 
     def another(self, window: str, title: str) -> str:

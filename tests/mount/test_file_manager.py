@@ -123,8 +123,7 @@ def copied(paste: Callable[[], None], target: Path, count: int, size: int, since
 
 @pytest.mark.soak
 def test_browse_copy_and_paste(office: Office, desk: Desktop, tmp_path: Path) -> None:
-    desk.open(office.drive)
-    window = desk.window(office.drive.name)
+    window = desk.open(office.drive)
     window = go(desk, window, office.drive / "laptop" / "documents")
     window = go(desk, window, office.saved)
     office.settle(1)
@@ -165,8 +164,7 @@ def test_drag_a_file_and_a_folder_with_the_mouse(office: Office, desk: Desktop, 
     target = tmp_path / "restored"
     target.mkdir()
     desk.configure(names=160)
-    desk.open(office.drive)
-    left = go(desk, desk.window(office.drive.name), office.saved)
+    left = go(desk, desk.open(office.drive), office.saved)
     right = desk.another(left, office.saved.name)
     desk.beside(left, right)
     right = go(desk, right, target)
@@ -196,8 +194,7 @@ def test_looking_into_a_folder_reads_no_contents(office: Office, desk: Desktop) 
     office.run("unmount", office.drive)
     office.run("mount", office.drive)
     desk.configure(show_thumbnail=0)
-    desk.open(office.drive)
-    window = desk.window(office.drive.name)
+    window = desk.open(office.drive)
     for folder, count in (("letters", FILES), ("pictures", PICTURES)):
         before = office.status()
         window = go(desk, window, office.saved / folder)

@@ -85,7 +85,7 @@ def planned(machine: Exporter, source: Path) -> LocalVault:
     own = Plans(vault).level("item", "home", item.id)
     paths, schedule = [os.fsencode(source)], Schedule(times=[180])
     upkeep = Plans(vault).of_vault()
-    add_plan(vault, upkeep, next_record(upkeep, restore_test=Care(every=24)))
+    add_plan(vault, upkeep, next_record(upkeep, restore_test=Care(every=24), spread=0))
     add_plan(vault, own, next_record(own, zone="UTC", paths=paths, schedule=schedule, spread=0))
     found = refresh(vault, ADDRESS, settings)
     assert found is not None

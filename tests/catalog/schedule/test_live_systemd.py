@@ -80,7 +80,7 @@ def test_systemd_runs_what_is_due(booted: Booted, rpdrive: Cli, vault: Vault, tm
     rpdrive.ok("backup", source, "--item", "home")
     plan_item(vault, state, rpdrive, source)
     own = Plans(vault).level("machine", "", machine_of(vault))
-    add_plan(vault, own, next_record(own, check_1=Care(every=24), restore_test=Care(every=24)))
+    add_plan(vault, own, next_record(own, check_1=Care(every=24), restore_test=Care(every=24), spread=0))
     (state / "runs.jsonl").unlink()
 
     def command(*words: str) -> subprocess.CompletedProcess[str]:

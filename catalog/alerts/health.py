@@ -84,11 +84,9 @@ def health_of(
     keys = {(m.hex(), i.hex()) for m, i in {*look.items, *look.newest}}
     forgotten = {one.hex() for one, machine in look.machines.items() if machine.forgotten}
     counts: dict[tuple[str, str], int] = {}
-    for name in look.points:
-        ledger = look.ledgers.get((name.machine, name.item))
-        if ledger is None or not ledger.is_hidden(name):
-            key = name.machine.hex(), name.item.hex()
-            counts[key] = counts.get(key, 0) + 1
+    for machine, item in look.points.keys_of_items():
+        ledger, some = look.ledgers.get((machine, item)), look.points.of((machine, item))
+        counts[machine.hex(), item.hex()] = sum(ledger is None or not ledger.is_hidden(name) for name in some)
     items = [
         _item(look, names, key, plans.get(key), shown, counts.get(key, 0))
         for key in sorted(keys, key=lambda k: (names.machine(k[0]), names.item(*k), k))

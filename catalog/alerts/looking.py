@@ -7,8 +7,9 @@ are remembered. Nothing that is read is believed as a whole: what does not open 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from heapq import nsmallest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from catalog.plans.effective import Plan, effective
 from catalog.plans.records import Plans
 from catalog.points.opening import first_that_opens
 from catalog.points.seen import Seen
+from catalog.points.table import PointTable
 from catalog.policies.records import Policies
 from catalog.retention.decide import TRUSTED
 from catalog.retention.policy import Level, shortened
@@ -75,7 +77,7 @@ class Look(NamedTuple):
     file: VaultFile
     machines: Mapping[bytes, Machine]
     items: Mapping[Key, Item]
-    points: Mapping[PointName, int]
+    points: PointTable
     newest: Mapping[Key, Point]
     ledgers: Mapping[Key, Ledger]
     unread: frozenset[Key]
@@ -109,10 +111,16 @@ class Looker:
         now = time.time_ns() if now is None else now
         stored_now = _clock(vault)  # at the same moment: a first look may take minutes
         machines, items = self._records(vault)
-        stored = dict(vault.stored_points(self._machine))
-        whole = {name: when for name, when in stored.items() if not name.partial}
-        recent = (stored_now or now) - DAY
-        alive = frozenset((n.machine, n.item) for n, when in stored.items() if n.partial and when > recent)
+        recent, partial = (stored_now or now) - DAY, set[Key]()
+
+        def stored() -> Iterator[tuple[PointName, int]]:
+            for name, when in vault.stored_points(self._machine):
+                if name.partial and when > recent:
+                    partial.add((name.machine, name.item))
+                yield name, when
+
+        whole = PointTable(stored())
+        alive = frozenset(partial)
         ledgers, unread = self._read_ledgers(vault)
         newest = self._newest(vault, whole, ledgers)
         gaps = self._gaps(vault, whole, newest, ledgers)
@@ -152,20 +160,23 @@ class Looker:
                 unread.add(key)
         return found, frozenset(unread)
 
-    def _newest(
-        self, vault: Vault, points: Mapping[PointName, int], ledgers: Mapping[Key, Ledger]
-    ) -> dict[Key, Point]:
+    def _newest(self, vault: Vault, points: PointTable, ledgers: Mapping[Key, Ledger]) -> dict[Key, Point]:
         """The newest point of each item that is shown and opens."""
-        groups: dict[Key, list[PointName]] = {}
-        for name in points:
-            ledger = ledgers.get((name.machine, name.item))
-            if ledger is None or not ledger.is_hidden(name):
-                groups.setdefault((name.machine, name.item), []).append(name)
-        ranked = {key: sorted(some, key=lambda n: (n.sequence, n.time, n.id))[::-1] for key, some in groups.items()}
+
+        def shown(key: Key) -> Iterator[PointName]:
+            ledger = ledgers.get(key)
+            return (name for name in points.of(key) if ledger is None or not ledger.is_hidden(name))
+
+        def order(name: PointName) -> tuple[int, int, bytes]:
+            return name.sequence, name.time, name.id
+
+        each = (max(shown(key), key=order, default=None) for key in points.keys_of_items())
+        tops = [name for name in each if name is not None]
         found = {}
-        tops = [some[0] for some in ranked.values()]
-        for (key, some), top in zip(ranked.items(), vault.read_each(Kind.POINT, Point, tops), strict=True):
-            best = top if isinstance(top, Point) else first_that_opens(vault, iter(some))
+        for name, top in zip(tops, vault.read_each(Kind.POINT, Point, tops), strict=True):
+            key = name.machine, name.item
+            ranked = sorted(shown(key), key=order, reverse=True) if not isinstance(top, Point) else []
+            best = top if isinstance(top, Point) else first_that_opens(vault, iter(ranked))
             if isinstance(best, Point):
                 best.problems = []
                 found[key] = best
@@ -174,18 +185,20 @@ class Looker:
     def _gaps(
         self,
         vault: Vault,
-        points: Mapping[PointName, int],
+        points: PointTable,
         newest: Mapping[Key, Point],
         ledgers: Mapping[Key, Ledger],
     ) -> dict[Key, list[tuple[int, int]]]:
         seen = Seen(self._state, vault)
         known = {key: n for key, n in seen.highest().items() if self._machine in (None, key[0])}
-        opened = [PointName.of(point) for point in newest.values()]
-        every = {key: ledgers.get(key, Ledger(*key)) for key in {*ledgers, *known, *newest}}
+        opened = {key: PointName.of(point) for key, point in newest.items()}
         found: dict[Key, list[tuple[int, int]]] = {}
-        for key, first, last in find_gaps(points, opened, every, known, vault.jumps):
-            found.setdefault(key, []).append((first, last))
-        seen.check(points, opened)
+        for key in sorted({*ledgers, *known, *newest}):  # one after the other: the names of an item are in memory
+            some = [opened[key]] if key in opened else []
+            ledger = {key: ledgers.get(key, Ledger(*key))}
+            for _key, first, last in find_gaps(points.of(key), some, ledger, known, vault.jumps):
+                found.setdefault(key, []).append((first, last))
+        seen.check((), opened.values())
         return found
 
     # --- jobs ---------------------------------------------------------------------------------------------
@@ -261,17 +274,17 @@ def _clock(vault: Vault) -> int:
         return 0  # it can be read only by writing, and this access may not
 
 
-def _untrusted(
-    vault: Vault, points: Mapping[PointName, int], ledgers: Mapping[Key, Ledger]
-) -> tuple[PointName, ...]:
+def _untrusted(vault: Vault, points: PointTable, ledgers: Mapping[Key, Ledger]) -> tuple[PointName, ...]:
     """The points that are shown and open, and claim a time that the store's clock does not confirm."""
-    found = []
-    for name, when in points.items():
-        if abs(when - name.time) > TRUSTED:
-            ledger = ledgers.get((name.machine, name.item))
-            if ledger is None or not ledger.is_hidden(name):
-                found.append(name)
-    found = sorted(found, key=str)[:_MOST_UNTRUSTED]
+
+    def suspects() -> Iterator[PointName]:
+        for name, when in points.each():
+            if abs(when - name.time) > TRUSTED:
+                ledger = ledgers.get((name.machine, name.item))
+                if ledger is None or not ledger.is_hidden(name):
+                    yield name
+
+    found = nsmallest(_MOST_UNTRUSTED, suspects(), key=str)
     read = vault.read_each(Kind.POINT, Point, found)
     return tuple(name for name, point in zip(found, read, strict=True) if isinstance(point, Point))
 
@@ -327,16 +340,23 @@ def _place(vault: Vault) -> dict[str, str]:
         return {}
 
 
-def _locked_until(vault: Vault, points: Mapping[PointName, int]) -> int | None:
+def _locked_until(vault: Vault, points: PointTable) -> int | None:
     """When the first lock of a point ends; None if no point is locked, or the store has no locks. One listing."""
     if vault.file.immutable is None:
         return None
-    names = {str(name) for name in points}
+
+    def is_listed(name: str) -> bool:
+        point = PointName.parse(name)
+        return point is not None and not point.partial and (point.machine, point.item) in there
+
+    there = set(points.keys_of_items())
     try:
-        ends = [lock.until for lock in vault.store.locks("points/") if lock.until and lock.name in names]
+        return min(
+            (lock.until for lock in vault.store.locks("points/") if lock.until and is_listed(lock.name)),
+            default=None,
+        )
     except (NotSupported, RpdriveError):
         return None
-    return min(ends, default=None)
 
 
 def forgotten_by_hand(ledger: Ledger) -> list[tuple[bytes, int, int, str, str]]:

@@ -6,7 +6,7 @@ was acknowledged never comes back.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Annotated, NamedTuple, TypeAlias
 
 import msgspec
@@ -117,11 +117,10 @@ def vault_facts(look: Look, known: Known) -> Facts:
         runs, f"{about.scope}/jobs", about.names, look.now, boots_of(runs), look.dense, alive_in(look)
     )
     found += overdue_facts(protected(look), f"{about.scope}/plans", about.names, look.now)
-    there = {(name.machine, name.item, name.id) for name in look.points}
     for key in sorted({*look.ledgers, *look.gaps, *look.newest}):
         ledger = look.ledgers.get(key, Ledger(*key))
         found += _deleted(about, key, ledger)
-        found += _purged(about, key, ledger, there)
+        found += _purged(about, key, ledger)
     found += _untrusted(about)
     found += [_shortened(about, n) for n in range(len(look.shortened))]
     found += _lowered(about, known)
@@ -230,11 +229,12 @@ def _by(row: tuple[str, str]) -> str:
     return (f" by {by}" if by else "") + (f": {reason}" if reason else "")
 
 
-def _purged(about: _About, key: Key, ledger: Ledger, there: Collection[tuple[bytes, bytes, bytes]]) -> list[Fact]:
+def _purged(about: _About, key: Key, ledger: Ledger) -> list[Fact]:
     """Points that were forgotten, and go for good soon. Those that go by an unchanged policy have no such time."""
     now = about.look.stored_now or about.look.now
-    rows = [row for row in ledger.forgotten.values() if _goes(row, now) and (*key, row.point) in there]
-    rows = [row for row in rows if not ledger.is_held(row.point, now)]
+    rows = [row for row in ledger.forgotten.values() if _goes(row, now) and not ledger.is_held(row.point, now)]
+    there = {name.id for name in about.look.points.of(key)} if rows else set()
+    rows = [row for row in rows if row.point in there]
     if not rows:
         return []
     first = min(row.until for row in rows)

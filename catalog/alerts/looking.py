@@ -7,9 +7,11 @@ are remembered. Nothing that is read is believed as a whole: what does not open 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from heapq import nsmallest
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,13 +32,14 @@ from catalog.policies.records import Policies
 from catalog.retention.decide import TRUSTED
 from catalog.retention.policy import Level, shortened
 from catalog.retention.policy import effective as effective_policy
-from catalog.schedule.history import RUNNING, History, Ran
+from catalog.schedule.history import ROWS, RUNNING, History, Ran
 from catalog.seeds.record import read_seeds
 from catalog.vault import Vault
 
 Key = tuple[bytes, bytes]  # machine and item
 JOBS_SINCE = 35 * DAY  # ns before now, from which records of jobs are read
 MOST_JOBS = 5_000  # records of jobs that are read at one look
+JOBS, LEAST_JOBS = 40_000, 20  # the newest so many of a vault count, as many of each machine, and so many at least
 SHORTENED_SINCE = 14 * DAY  # ns before now, from which changes of policies are compared
 AHEAD = DAY  # ns by which the time of a job may be ahead of this machine's
 _MOST_UNTRUSTED = 1_000
@@ -124,7 +127,7 @@ class Looker:
         ledgers, unread = self._read_ledgers(vault)
         newest = self._newest(vault, whole, ledgers)
         gaps = self._gaps(vault, whole, newest, ledgers)
-        runs = self._runs(vault, now)
+        runs = self._runs(vault, now, len(machines))
         travelling = {
             (one.record.machine, item)
             for one in read_seeds(vault, stored_now or now).open
@@ -203,29 +206,43 @@ class Looker:
 
     # --- jobs ---------------------------------------------------------------------------------------------
 
-    def _runs(self, vault: Vault, now: int) -> tuple[Ran, ...]:
+    def _runs(self, vault: Vault, now: int, machines: int) -> tuple[Ran, ...]:
         """The runs of all machines: those that were read before, and the new ones, newest first."""
-        known, done = {ran.id: ran for ran in self._history.all()}, set[JobName]()
-        begun, ended = dict[str, StartName](), list[JobName]()
-        for info in vault.store.list("jobs/" if self._machine is None else f"jobs/{self._machine.hex()}/"):
-            start = StartName.parse(info.name)
-            if start is not None:
-                if now - JOBS_SINCE <= start.job.time <= now + AHEAD:
-                    begun[start.job.id.hex()] = start
-                continue
-            name = JobName.parse(info.name)
-            if name is not None and now - JOBS_SINCE <= name.time <= now + AHEAD:
-                done.add(name)
+        known = {ran.id: ran for ran in self._history.all()}
+        ended, alone, each = list[JobName](), list[StartName](), jobs_of_each(machines)
+        self._history.each = each
+        for done, begun in self._recent(vault, now, each):
+            for name in done:
                 before = known.get(name.id.hex())
                 if before is None or before.outcome == RUNNING:
                     ended.append(name)
+            alone += [start for start in begun if start.job.id.hex() not in known]
         ended.sort(key=lambda name: name.time, reverse=True)
-        alone = [start for one, start in begun.items() if one not in known and start.job not in done]
         names: list[JobName | StartName] = [*ended[:MOST_JOBS], *alone[:MOST_JOBS]]
         fresh = self._read(vault, [name for name in names if name not in self._bad])
         self._history.note(fresh)
         every = {**known, **{ran.id: ran for ran in fresh}}
         return tuple(sorted(every.values(), key=lambda ran: (ran.started, ran.id)))
+
+    def _recent(self, vault: Vault, now: int, each: int) -> Iterator[tuple[Collection[JobName], list[StartName]]]:
+        """Of each machine, the newest `each` jobs since JOBS_SINCE, and those of them that only have begun."""
+
+        def dated() -> Iterator[JobName | StartName]:
+            for info in vault.store.list("jobs/" if self._machine is None else f"jobs/{self._machine.hex()}/"):
+                name = StartName.parse(info.name) or JobName.parse(info.name)
+                if name is not None and now - JOBS_SINCE <= _job(name).time <= now + AHEAD:
+                    yield name
+
+        for _machine, names in groupby(dated(), lambda name: _job(name).machine):  # a listing is in order
+            done, begun = deque[JobName](maxlen=each), deque[StartName](maxlen=each)
+            for name in names:
+                if isinstance(name, StartName):
+                    begun.append(name)
+                else:
+                    done.append(name)
+            ends = set(done)
+            first = done[0].time if len(done) == each else 0  # the ends of earlier ones are not known
+            yield done, [start for start in begun if start.job not in ends and start.job.time >= first]
 
     def _read(self, vault: Vault, names: Sequence[JobName | StartName]) -> list[Ran]:
         found = list[Ran]()
@@ -238,6 +255,15 @@ class Looker:
                 vault.passed_over.note(str(name), job)
                 self._bad.add(name)
         return found
+
+
+def jobs_of_each(machines: int) -> int:
+    """How many jobs of each machine of a vault count, by the number of its machines."""
+    return min(ROWS, max(LEAST_JOBS, JOBS // max(machines, 1)))
+
+
+def _job(name: JobName | StartName) -> JobName:
+    return name.job if isinstance(name, StartName) else name
 
 
 def ran_of(vault: bytes, job: Job) -> Ran:

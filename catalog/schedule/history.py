@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -106,10 +107,10 @@ def is_alive(ran: Ran) -> bool:
 
 
 class History:
-    """The runs noted in a state folder."""
+    """The runs noted in a state folder. With `each`, so many of each machine are kept, in place of ROWS in all."""
 
-    def __init__(self, state: Path) -> None:
-        self._state = state
+    def __init__(self, state: Path, each: int = 0) -> None:
+        self._state, self.each = state, each
         self._path = state / "runs.jsonl"
         self._reserve = state / "runs.reserve"
 
@@ -229,7 +230,7 @@ class History:
         if size // _SLACK == max(size - added, 0) // _SLACK:
             return
         rows = self._read()
-        kept = kept_of(rows.values())
+        kept = kept_of(rows.values(), self.each)
         data = b"".join(_encoder.encode(ran) + b"\n" for ran in kept)
         if len(data) < size // 2 or len(kept) < len(rows):
             write_private(self._path, data)
@@ -239,25 +240,28 @@ AHEAD = 300 * 10**9  # ns that clocks may differ by, before a run counts as note
 LONGEST_DAYS = 30  # after which a run that didn't end counts as killed, whatever its process does
 
 
-def kept_of(rows: Iterable[Ran]) -> list[Ran]:
+def kept_of(rows: Iterable[Ran], each: int = 0) -> list[Ran]:
     """The runs to keep, oldest first: those of so many days before the newest, and no more than ROWS.
 
-    The newest success of each item and kind is kept at any age: the calendar goes by it. All but the newest runs of
-    each lose their lists of problems.
+    With `each`, as many of each machine. The newest success of each item and kind is kept at any age: the calendar
+    goes by it. All but the newest runs of each lose their lists of problems.
     """
     ordered = sorted(rows, key=lambda ran: (ran.started, ran.id), reverse=True)
     trusted = [ran.started for ran in ordered if not ran.ahead]
     since = (trusted[0] if trusted else 0) - DAYS * DAY
-    seen: dict[tuple[str, str, str, int], int] = {}
-    good: set[tuple[str, str, str, int]] = set()
+    seen: dict[tuple[str, str, str, str, int], int] = {}
+    good: set[tuple[str, str, str, str, int]] = set()
+    of_machines = Counter[str]()
     found: list[Ran] = []
     for ran in ordered:
-        series = (ran.vault, ran.item, ran.kind, ran.level)
+        series = (ran.vault, ran.machine, ran.item, ran.kind, ran.level)
         number = seen[series] = seen.get(series, 0) + 1
         is_newest = ran.outcome.startswith("completed") and not ran.ahead and series not in good
         if is_newest:
             good.add(series)
-        if not is_newest and (ran.started < since or len(found) >= ROWS):
+        of_machines[ran.machine] += 1
+        is_full = of_machines[ran.machine] > each if each else len(found) >= ROWS
+        if not is_newest and (ran.started < since or is_full):
             continue
         found.append(ran if number <= _LISTING or not ran.problems else msgspec.structs.replace(ran, problems=[]))
     return found[::-1]

@@ -132,6 +132,13 @@ def test_what_is_kept() -> None:
     assert rows[ROWS + 49].id in ids and rows[0].id not in ids
 
 
+def test_what_is_kept_of_each_machine() -> None:
+    rows = [ran(n, machine="aa" if n % 10 else "bb") for n in range(2_000)]
+    kept = kept_of(rows, 30)
+    assert [r.machine for r in kept].count("aa") == [r.machine for r in kept].count("bb") == 30
+    assert kept[-1] == rows[-1] and rows[1_990] in kept, "the newest stay"
+
+
 def test_killed_runs_and_a_clock_that_was_ahead(tmp_path: Path) -> None:
     here = History(tmp_path)
     code = "import os, sys; print(os.getpid(), flush=True); sys.stdin.read()"

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from catalog.access.session import Session
+from catalog.errors import WITH_PROBLEMS
 from catalog.screen.options import ItemName, Json, MachineName, importing
 from catalog.store.roles import Role
 
@@ -136,3 +137,77 @@ def test_restore(
         code = run_tests(session, vault, opened, request, every_item, as_json=as_json)
     if code:
         raise typer.Exit(code)
+
+
+@fleet.command("restore")
+def restore(
+    ctx: typer.Context,
+    places: Annotated[
+        list[str], typer.Argument(metavar="POINT[:PATH]…", help="a recovery point, or a path in one")
+    ],
+    *,
+    to: Annotated[
+        str, typer.Option("--to", metavar="DIR", help="the folder to restore into, at the same path on all workers")
+    ],
+    on: On,
+    on_conflict: Annotated[
+        str | None,
+        typer.Option(
+            metavar="copy|overwrite|skip|newer",
+            help="what to do if something else exists where a file belongs (default: copy)",
+        ),
+    ] = None,
+    no_permissions: Annotated[
+        bool, typer.Option("--no-permissions", help="do not restore owners, permissions and ACLs")
+    ] = False,
+    owner_by: Annotated[
+        str, typer.Option(metavar="id|name", help="set owners by number, or by name if a worker knows the name")
+    ] = "id",
+    trust_modes: Annotated[
+        bool,
+        typer.Option(
+            "--trust-modes",
+            help="restore set-user-id bits, capabilities and devices of another machine's point, too",
+        ),
+    ] = False,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="restore only what matches, as in .gitignore; may be repeated"),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="leave out what matches, as in .gitignore; may be repeated"),
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="compare existing files by content, and read back what was written"),
+    ] = False,
+    machine: MachineName = None,
+    item: ItemName = None,
+    as_json: Json = False,
+) -> None:
+    """As `rpdrive restore --to DIR`: each worker restores a part of the tree into a folder that all of them see."""
+    session: Session = ctx.obj
+    from mount.fleet.opening import check_on
+
+    check_on(on)
+    from mount.restore.job import Job
+
+    job = Job(
+        session,
+        places,
+        to=to,
+        in_place=False,
+        on_conflict=on_conflict,
+        permissions=not no_permissions,
+        owner_by=owner_by,
+        trust_modes=trust_modes,
+        include=include or [],
+        exclude=exclude or [],
+        verify=verify,
+    )
+    vault = session.open_vault(meanwhile=importing("mount.restore.run"), reading=True)
+    from mount.fleet.restore import run_and_show
+
+    if not run_and_show(session, vault, job, on, machine, item, as_json=as_json):
+        raise typer.Exit(WITH_PROBLEMS)

@@ -21,6 +21,8 @@ KINDS = {
     "check-slices": ("mount.fleet.checking", "slices_piece"),
     "check-names": ("mount.fleet.checking", "names_piece"),
     "prune": ("mount.fleet.pruning", "prune_piece"),
+    "restore": ("mount.fleet.restoring.work", "restore"),
+    "restore-look": ("mount.fleet.restoring.work", "look"),
 }
 
 

@@ -19,7 +19,7 @@ from mount.restore.disk.flags import CLOEXEC, NOFOLLOW, NONBLOCK
 from mount.restore.disk.whole_file import NEW, make_whole, write_all
 from mount.restore.file_plan import FilePlan
 from mount.restore.final_names import FinalNames
-from mount.restore.folder import Identity
+from mount.restore.folder import Folder, Identity
 from mount.restore.report import Report
 from mount.restore.target import Handle, Swapped, Target, reason
 from mount.restore.temporary_names import TemporaryNames
@@ -54,6 +54,9 @@ class FileWriter:
     ) -> None:  # fmt: skip
         self.names, self._twins = names, twins
         self.final_names = FinalNames()
+        self.aside: Folder | None = (
+            None  # files in the folders of this one are not counted: names are linked to them
+        )
         self._disk, self._target, self._metadata = target.disk, target, metadata
         self._report, self._policy = report, policy
         self._lock = threading.Lock()
@@ -246,8 +249,10 @@ class FileWriter:
                     number += 1
                 elif action in (Action.KEEP, Action.SAME):
                     self._disk.unlink(temporary, dir_fd=folder)
-                    with self._report.lock:
-                        self._report.kept += 1
+                    if not self._is_aside(file):
+                        with self._report.lock:
+                            self._report.same += action is Action.SAME
+                            self._report.kept += action is Action.KEEP
                     self.final_names.put(file, final)
                     return
                 else:
@@ -255,10 +260,14 @@ class FileWriter:
         self.final_names.put(file, final)
         report = self._report
         with report.lock:
-            report.written += 1
             report.written_bytes += length
-            report.replaced += file.replace
-            report.copies += copied
+            if not self._is_aside(file):
+                report.written += 1
+                report.replaced += file.replace
+                report.copies += copied
+
+    def _is_aside(self, file: FilePlan) -> bool:
+        return self.aside is not None and file.folder.parent is self.aside
 
     def _decide(self, file: FilePlan, there: Existing) -> Action:
         wanted = Existing(file.attributes.kind, file.size, file.attributes.mtime)

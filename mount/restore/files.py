@@ -86,9 +86,10 @@ class FilePlanner:
         if action is Action.KEEP:
             report.kept += 1
             return
+        there_already = action in (Action.SAME, Action.CORRECT)
         if entry.link:
-            planning.first_link(file)
-        if action in (Action.SAME, Action.CORRECT):
+            file = planning.first_link(file, there=there_already)
+        if there_already:
             report.same += action is Action.SAME
             report.corrected += action is Action.CORRECT
             report.same_bytes += size

@@ -36,9 +36,11 @@ from mount.restore.windows_state import WindowsState
 if TYPE_CHECKING:
     from cache.disk import DiskCache
     from cache.reader import Reader
+    from mount.restore.run import Restore
     from mount.restore.volume.surplus import Surplus
     from mount.restore.volume.whole import Whole
 
+    Restorer: TypeAlias = Callable[[Vault, Reader, Options], Restore]
     Ask: TypeAlias = Callable[[Surplus], bool | None]
 
 _LISTED = 100  # warnings kept in the record
@@ -111,6 +113,7 @@ class Job:
         )  # fmt: skip
         self._noted: Ran | None = None
         self.report: Report | None = None  # once it runs, for another thread
+        self.restorer: Restorer | None = None  # restores in another way than this process by itself
 
     @property
     def dry_run(self) -> bool:
@@ -138,6 +141,7 @@ class Job:
         from mount.restore.run import Restore
         from mount.restore.volume.whole import whole_volume
 
+        restorer = self.restorer or Restore
         r = self.record
         r.vault = vault.id.hex()
         if not self.dry_run:
@@ -148,7 +152,7 @@ class Job:
         near = self._options.near = self._session.is_local
         disk = None if near else _disk(self._session)
         reader = Reader(vault, memory=TREES, page_memory=PAGES, disk=disk, disk_data=False)
-        restore = Restore(vault, reader, self._options)
+        restore = restorer(vault, reader, self._options)
         report = self.report = restore.report
         try:
             with without_collection():
@@ -160,6 +164,11 @@ class Job:
                         "--to-device DEVICE writes it over a device, --to DIR restores it as a file",
                     )
                 whole = whole_volume(reader, sources, self._options)
+                if whole is not None and self.restorer is not None:
+                    raise UsageError(
+                        "a whole volume is restored by one process, since its target is looked at first",
+                        "use `rpdrive restore`, or name a folder in it",
+                    )
                 if whole is not None:
                     self._volume(vault, reader, whole, report, observer, ask)
                 else:

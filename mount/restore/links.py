@@ -42,11 +42,21 @@ class Linker:
                 self._report.failed(file.path(), "a hard link to a file that could not be restored")
                 continue
             try:
-                self._one(first, name, file)
+                self._once_more(first, name, file)
             except OSError as e:
                 self._target.check_usable(e)
                 why = "a symlink is where one of its folders belongs" if isinstance(e, Refused) else e.strerror or e
                 self._report.failed(file.path(), f"the hard link could not be made: {why}")
+
+    def _once_more(self, first: FilePlan, name: bytes, file: FilePlan) -> None:
+        """Make one; in a shared target look again if another restore was faster."""
+        try:
+            self._one(first, name, file)
+        except FileExistsError:
+            if not self._target.shared:
+                raise
+            file.folder.fresh = False
+            self._one(first, name, file)
 
     def _one(self, first: FilePlan, name: bytes, file: FilePlan) -> None:
         disk = self._target.disk

@@ -79,9 +79,8 @@ class Planner:
 
     def _tree(self, top: Subtree | None, folder: Folder, path: bytes) -> None:
         """Plan everything below a folder of the point (at `path` from its root) into `folder`."""
-        included = not self._selection.chooses or bool(path and self._selection.includes_source(path, True))
         self._planning.twins.enter(folder, top)
-        stack = [(path, folder, included, self._entries(top, folder))]
+        stack = [(path, folder, self._chosen(path), self._entries(top, folder))]
         while stack:
             check()
             above, here, chosen, rest = stack[-1]
@@ -94,14 +93,9 @@ class Planner:
             leaf, entry = found
             inside = above + b"/" + entry.name if above else entry.name
             is_folder = entry.kind == _FOLDER
-            if not self._selection.everything:
-                if self._selection.excludes(inside, is_folder):
-                    continue
-                taken = chosen or self._selection.includes(inside, is_folder)
-                if not taken and not is_folder:
-                    continue
-            else:
-                taken = True
+            taken = self._taken(inside, is_folder, chosen=chosen)
+            if taken is None:
+                continue
             if not is_folder:
                 self._entry(leaf, entry, here)
                 continue
@@ -110,6 +104,19 @@ class Planner:
                 inner = self._subtree(leaf, entry, below)
                 self._planning.twins.enter(below, inner)
                 stack.append((inside, below, taken, self._entries(inner, below)))
+
+    def _taken(self, inside: bytes, is_folder: bool, *, chosen: bool) -> bool | None:
+        """Whether a path is to be restored; False: only what is in the folder may be. None: nothing there is."""
+        if self._selection.everything:
+            return True
+        if self._selection.excludes(inside, is_folder):
+            return None
+        taken = chosen or self._selection.includes(inside, is_folder)
+        return taken if taken or is_folder else None
+
+    def _chosen(self, path: bytes) -> bool:
+        """Whether all in a source's folder is to be restored, for its path."""
+        return not self._selection.chooses or bool(path and self._selection.includes_source(path, True))
 
     def _single(self, found: Found, folder: Folder) -> None:
         """Plan one entry that is not a folder."""

@@ -202,9 +202,10 @@ class Planning:
             number += 1
             final = copy_name(file.name, file.time, number)
 
-    def first_link(self, file: FilePlan) -> None:
-        """Record that this name of a file with several names is restored first."""
+    def first_link(self, file: FilePlan, *, there: bool) -> FilePlan:
+        """Record the first name of a file with several; whether it is `there`. Returns what to write."""
         self.links.add_first(self._item, file)
+        return file
 
     def link_plan(self, folder: Folder, name: bytes, final: bytes, a: Attributes, entry: Entry) -> FilePlan:
         """The plan of one name of a file that has several, with no data to fetch."""

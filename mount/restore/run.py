@@ -99,7 +99,7 @@ class Restore:
             planning = self._planning(target, twins)
             planning.into_new = o.into and (bool(earlier) or is_new(target))
             planner = self._planner(planning, metadata, writer, earlier)
-            for group in _groups(sources, o.in_place):
+            for group in groups(sources, o.in_place):
                 plan = planning.plan = Plan(self._folders, self._vault.places)
                 try:
                     report.planning = True
@@ -184,7 +184,7 @@ def is_new(target: Target) -> bool:
             target.disk.close(again)
 
 
-def _groups(sources: list[Source], in_place: bool) -> list[list[Source]]:
+def groups(sources: list[Source], in_place: bool) -> list[list[Source]]:
     """Split sources into groups that can be written together: no two of a group share a destination."""
     groups: list[list[Source]] = []
     taken: set[bytes] = set()

@@ -78,7 +78,7 @@ class SpecialFiles:
                 report.replaced += action is Action.REPLACE
         if entry.link and self._files is not None and action not in (Action.KEEP, Action.REFUSE):
             file = planning.link_plan(folder, name, final, a, entry)
-            planning.first_link(file)
+            planning.first_link(file, there=True)
             self._files.final_names.put(file, final)
 
     def _wanted(self, leaf: Leaf, entry: Entry, a: Attributes) -> Existing:

@@ -76,11 +76,12 @@ class Handle:
 class Target:
     """Folders below `top` on a disk, by number. Thread-safe once all folders are added.
 
-    Raises LocalError if `top` can't be used. Without `make` it may be missing.
+    Raises LocalError if `top` can't be used. Without `make` it may be missing. `shared`: others restore into it at
+    the same time, so that a folder that was made here may have entries at once.
     """
 
-    def __init__(self, disk: Disk, top: bytes, *, make: bool) -> None:
-        self.disk, self.top = disk, top
+    def __init__(self, disk: Disk, top: bytes, *, make: bool, shared: bool = False) -> None:
+        self.disk, self.top, self.shared = disk, top, shared
         self._lock = threading.Lock()
         self._open: OrderedDict[int, Handle] = OrderedDict()
         self.root = Folder(0, None, b"")
@@ -152,7 +153,7 @@ class Target:
             opened = Handle(self.disk, open_folder(self.disk, folder.name, parent))
             st = self.disk.fstat(opened.fd)
             new = self.is_new(st, is_unfinished(st), parent)
-            if not new or self._has_entries(opened.fd):
+            if not new or (not self.shared and self._has_entries(opened.fd)):
                 raise Swapped("folder")
         folder.identity = Identity.of(st)
         folder.exists = folder.fresh = True

@@ -257,10 +257,13 @@ ROOMS = {
     " mount.browse.api mount.browse.contents mount.browse.guard mount.browse.options mount.browse.pages"
     " mount.browse.resources mount.process",
     "mount.browse": "catalog.access catalog.screen mount.browse.options mount.browse.server",
+    "mount.fleet.restoring": "cache.reader catalog.errors catalog.format catalog.interruption catalog.screen"
+    " catalog.tree catalog.vault mount.restore mount.restore.disk",
     "mount.fleet": "cache.disk catalog.access catalog.check catalog.check.finding catalog.check.records"
     " catalog.errors catalog.format catalog.interruption catalog.jobs catalog.machines catalog.points"
     " catalog.program catalog.prune catalog.screen catalog.seeds.record catalog.signing catalog.store"
-    " catalog.store.address catalog.vault mount.process mount.restoretest",
+    " catalog.store.address catalog.vault mount.fleet.restoring mount.process"
+    " mount.restore mount.restoretest",
     "mount.promoting": "catalog.access catalog.promotion catalog.screen mount.login",
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",
     # Backups.

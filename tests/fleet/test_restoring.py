@@ -1,0 +1,145 @@
+"""A restore in many parts leaves what a single one does, and says the same of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalog.points.choice import choose_point
+from catalog.store.local import LocalStore
+from catalog.vault import open_vault
+from mount.fleet.restoring import site
+from mount.fleet.restoring.spans import Limits
+from mount.restore.conflict import Policy
+from mount.restore.report import Report
+from tests.kit.drives import Home, noise
+from tests.kit.restoring import assert_same_attributes, assert_same_trees, restore, temporaries
+from tests.kit.sources import a_bit_of_everything, attributed, every_kind
+from tests.kit.together import parts_here, together
+from tests.kit.vaults import PASSPHRASE, make_vault
+
+pytestmark = pytest.mark.needs_root
+FEW = Limits(60, 1_000_000)
+
+
+class Source(Home):
+    """A backup of every kind of file, of many names in one folder, and of links between far-away folders."""
+
+    def __init__(self, folder: Path) -> None:
+        make_vault(folder / "vault")
+        super().__init__(folder, folder / "vault")
+        self.source = folder / "source"
+        every_kind(self.source / "plain")
+        os.truncate(self.source / "plain" / "only a hole", 1 << 20)
+        shutil.rmtree(self.source / "plain" / "deep" / "level 0" / "level 1" / "level 2" / "level 3")
+        attributed(self.source / "attributed")
+        a_bit_of_everything(self.source / "bit")
+        for n in range(5):
+            linked = self.source / f"tree {n}" / "in"
+            linked.mkdir(parents=True)
+            for k in range(20):
+                if n == 0:
+                    (linked / f"file {k}").write_bytes(noise(100 + 200_000 * (k % 7 == 0), k))
+                else:
+                    (linked / f"file {k}").hardlink_to(self.source / "tree 0" / "in" / f"file {k}")
+        (self.source / "many").mkdir()
+        for n in range(300):
+            (self.source / "many" / f"name {n}").write_bytes(b"%d" % n)
+        self.run("backup", self.source)
+        self.open = open_vault(LocalStore(self.vault), passphrase=PASSPHRASE)
+        self.point = self.open.point(choose_point(self.open.point_names(), "latest"))
+        self.path = os.fsencode(self.source)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
+    home = Source(tmp_path_factory.mktemp("fleet"))
+    yield home
+    home.close()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site, "LATE", 0.0)
+    monkeypatch.setattr(site, "_LOOK_EVERY", 0.0)
+
+
+def counts(report: Report) -> dict[str, Any]:
+    names = ("entries", "files", "size", "written", "written_bytes", "same", "same_bytes", "corrected", "kept",
+             "copies", "replaced", "verified", "lost", "damaged", "renamed_count", "problem_count")  # fmt: skip
+    found: dict[str, Any] = {name: getattr(report, name) for name in names}
+    return found | {
+        "problems": sorted(report.problems),
+        "renames": sorted(report.renames),
+        "limits": report.limits,
+        "reasons": report.reasons,
+    }
+
+
+def assert_same(found: Path, wanted: Path) -> None:
+    assert_same_trees(found / "source", wanted / "source")
+    assert_same_attributes(found, wanted)
+    assert os.listdir(found) == os.listdir(wanted) and not temporaries(found)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_it_is_what_a_single_restore_makes(source: Source, tmp_path: Path, backwards: bool) -> None:
+    single = restore(source.open, source.point, tmp_path / "single", source.path)
+    do = parts_here(source.open, backwards=backwards)
+    report = together(source.open, source.point, tmp_path / "to", source.path, do=do, limits=FEW)
+    assert_same(tmp_path / "to", tmp_path / "single")
+    assert_same_trees(tmp_path / "to" / "source", source.source)
+    assert counts(report) == counts(single)
+    # Again: all is there, and stays as it is, but for a folder that lacks a file.
+    (tmp_path / "single" / "source" / "many" / "name 7").unlink()
+    (tmp_path / "to" / "source" / "many" / "name 7").unlink()
+    single = restore(source.open, source.point, tmp_path / "single", source.path, verify=True)
+    report = together(source.open, source.point, tmp_path / "to", source.path, do=do, limits=FEW, verify=True)
+    assert counts(report) == counts(single) and single.written == 1
+    for top in ("to", "single"):
+        os.utime(tmp_path / top / "source" / "many", ns=(0, 0))
+    assert_same(tmp_path / "to", tmp_path / "single")
+
+
+def test_a_folder_that_was_complete_keeps_its_time(source: Source, tmp_path: Path) -> None:
+    """A file that an earlier restore could not write is written into it, by whoever comes first."""
+    for top in (tmp_path / "single", tmp_path / "to"):
+        restore(source.open, source.point, top, source.path)
+        many = top / "source" / "many"
+        time = many.stat().st_mtime_ns
+        (many / "name 7").unlink()
+        os.utime(many, ns=(time, time))
+    restore(source.open, source.point, tmp_path / "single", source.path)
+    together(source.open, source.point, tmp_path / "to", source.path, limits=FEW)
+    assert_same(tmp_path / "to", tmp_path / "single")
+    assert (tmp_path / "to" / "source" / "many").stat().st_mtime_ns == time
+
+
+@pytest.mark.parametrize("policy", list(Policy))
+def test_what_exists(source: Source, tmp_path: Path, policy: Policy) -> None:
+    """Files, links, folders and symlinks in the way are dealt with as a single restore does."""
+    for top in (tmp_path / "single", tmp_path / "to"):
+        to = top / "source"
+        restore(source.open, source.point, top, source.path)
+        (to / "many" / "name 1").write_bytes(b"another")
+        (to / "many" / "name 2").unlink()
+        (to / "many" / "name 2").mkdir()
+        for n in (1, 3):
+            (to / f"tree {n}" / "in" / "file 3").unlink()
+            (to / f"tree {n}" / "in" / "file 3").write_bytes(b"another one")
+            os.utime(to / f"tree {n}" / "in" / "file 3", ns=(5, 5))
+        shutil.rmtree(to / "bit" / "a")
+        (to / "bit" / "a").write_bytes(b"no folder")
+        shutil.rmtree(to / "tree 4")
+        (tmp_path / "outside").mkdir(exist_ok=True)
+        (to / "tree 4").symlink_to(tmp_path / "outside")
+    single = restore(source.open, source.point, tmp_path / "single", source.path, policy=policy)
+    report = together(source.open, source.point, tmp_path / "to", source.path, limits=FEW, policy=policy)
+    assert counts(report) == counts(single)
+    assert_same_trees(tmp_path / "to" / "source", tmp_path / "single" / "source", flags="-rlpgoHAXScD")
+    assert os.listdir(tmp_path / "outside") == []

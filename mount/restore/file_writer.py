@@ -249,8 +249,11 @@ class FileWriter:
                     number += 1
                 elif action in (Action.KEEP, Action.SAME):
                     self._disk.unlink(temporary, dir_fd=folder)
-                    if not self._is_aside(file):
-                        with self._report.lock:
+                    with self._report.lock:
+                        if self._is_aside(file):  # whoever was faster counts it
+                            self._report.size -= file.size
+                            self._report.written_bytes -= 0 if file.whole else file.todo
+                        else:
                             self._report.same += action is Action.SAME
                             self._report.kept += action is Action.KEEP
                     self.final_names.put(file, final)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -143,3 +144,18 @@ def test_what_exists(source: Source, tmp_path: Path, policy: Policy) -> None:
     assert counts(report) == counts(single)
     assert_same_trees(tmp_path / "to" / "source", tmp_path / "single" / "source", flags="-rlpgoHAXScD")
     assert os.listdir(tmp_path / "outside") == []
+
+
+@pytest.mark.slow
+def test_the_command(source: Source, tmp_path: Path) -> None:
+    """Two processes, which got the key through a pipe: the result, the record and the tree of a single restore."""
+    wanted = json.loads(source.run("restore", f"latest:{source.source}", "--to", tmp_path / "one", "--json").stdout)
+    command = ("fleet", "restore", f"latest:{source.source}", "--to", tmp_path / "to", "--on", "local:2", "--json")
+    row = json.loads(source.run(*command).stdout)
+    assert_same(tmp_path / "to", tmp_path / "one")
+    own = {"job", "started", "finished", "seconds", "target", "fleet"}
+    assert {k: v for k, v in row.items() if k not in own} == {k: v for k, v in wanted.items() if k not in own}
+    assert row["fleet"]["pieces"] >= 1 and row["fleet"]["failed"] == 0
+    jobs = json.loads(source.run("jobs", "--json").stdout)
+    found = [job for job in (jobs if isinstance(jobs, list) else jobs["jobs"]) if job["kind"] == "restore"]
+    assert len(found) == 2 and found[0]["outcome"] == found[1]["outcome"]

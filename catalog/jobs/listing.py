@@ -11,8 +11,8 @@ from catalog.errors import AmbiguousName, Damaged, NewerFormat, NotFound, Object
 from catalog.format.records import Job, JobName, Machine, Outcome, Problem
 from catalog.format.sealed import Kind
 from catalog.jobs.local import LocalJob
-from catalog.jobs.recent import job_of, newest_jobs, newest_names
-from catalog.machines.registry import choose_named, machine_names
+from catalog.jobs.recent import job_of, names_with_id, newest_jobs, newest_names
+from catalog.machines.registry import machine_named, machine_names
 from catalog.schedule.history import DAY, RUNNING, Ran
 from catalog.screen.text import duration_text, iso_time, local_time, safe_text, short_ids, size_text, text_json
 from catalog.vault import Vault
@@ -86,10 +86,9 @@ def job_rows(
 
     `machine` is a name or id; a restore belongs to the machine whose points it restored. `ran` is this machine's
     history, which says of its jobs without an end whether they are at work or were killed. Costs 2 listings, and 1
-    request for each record not seen before. Raises NotFound, AmbiguousName and StoreError.
+    request for each record of a job or its machine not seen before. Raises NotFound, AmbiguousName and StoreError.
     """
-    machines = vault.machines()
-    chosen = choose_named(machines, machine, "machine") if machine is not None else None
+    chosen = machine_named(vault, machine) if machine is not None else None
     here = [
         job
         for job in local
@@ -110,6 +109,8 @@ def job_rows(
     jobs = [job for job in jobs if job.outcome != RUNNING or job.id.hex() not in kept]
     fates(jobs, ran, time.time_ns() if now is None else now)
     there = {job.id.hex() for job in jobs}
+    of = {job.machine.hex() for job in jobs}
+    machines = vault.machines(of) if of else {}
     rows = [_vault_row(job, machines) for job in jobs] + [_local_row(job) for job in here if job.id not in there]
     rows.sort(key=lambda row: (row.began, row.id))
     return rows[-last:], damaged
@@ -145,7 +146,7 @@ def one_job(vault: Vault, local: Sequence[LocalJob], spec: str, *, ran: Sequence
     Raises NotFound, AmbiguousName, Damaged and StoreError.
     """
     text = spec.lower()
-    names = [n for n in newest_names(vault) if job_of(n).id.hex().startswith(text)]
+    names = list(names_with_id(vault, text))
     kept = {job.id for job in local}
     names = [n for n in names if isinstance(n, JobName) or n.job.id.hex() not in kept]
     there = {job_of(n).id.hex() for n in names}
@@ -156,7 +157,7 @@ def one_job(vault: Vault, local: Sequence[LocalJob], spec: str, *, ran: Sequence
         job = vault.read_checked(Kind.JOB, Job, names[0])
         fates([job], ran, time.time_ns())
         problems = [JobProblem(p.path, p.reason) for p in _problems(vault, job)]
-        return _vault_row(job, vault.machines())._replace(problems=problems)
+        return _vault_row(job, vault.machines({job.machine.hex()}))._replace(problems=problems)
     if here:
         return _local_row(here[0])._replace(problems=[JobProblem(None, text) for text in here[0].warnings])
     raise NotFound(f"there is no job {spec}", "see `rpdrive jobs` for ids")

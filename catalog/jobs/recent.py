@@ -2,54 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 
 from catalog.errors import RpdriveError
+from catalog.format.keys import ID_BYTES
 from catalog.format.records import Job, JobName, StartName
 from catalog.format.sealed import Kind
 from catalog.store.base import LIST_PAGE
 from catalog.vault import Vault
 
 _MOST_BAD = 1000  # records that do not open, after which no older ones are tried
+_PARALLEL = 8  # listings at once
+_PAGES = 20  # requests for all names, one after the other, before machines are listed by themselves
+_HELD = 100_000  # names in memory
 
 
 def newest_names(vault: Vault, machine: bytes | None = None) -> Iterator[JobName | StartName]:
     """Names of jobs, newest first: of a job that has not ended, that of its start.
 
-    One request if there are few. Otherwise the last two months come first, listed machine by machine, so that the
-    rest is listed only if somebody wants it.
+    One request if there are few. Where all would take many, those of the last days come first, and then those of
+    two months, listed machine by machine, eight at a time: the rest is listed only if somebody wants it. No more
+    than _HELD names are in memory: beyond that the same is listed once more.
     """
     prefix = "jobs/" if machine is None else f"jobs/{machine.hex()}/"
     listing = (info.name for info in vault.store.list(prefix))
-    names = list(islice(listing, LIST_PAGE))
-    recent: set[JobName | StartName] = set()
-    if len(names) == LIST_PAGE:
-        folders = [machine.hex()] if machine is not None else list(vault.store.folders("jobs/"))
-        # To list the months costs two requests a machine. To go on costs less if that many are enough.
-        names += islice(listing, 2 * len(folders) * LIST_PAGE)
-        if len(names) % LIST_PAGE == 0:
-            recent = _named(
-                info.name
-                for folder in folders
-                for month in _months()
-                for info in vault.store.list(f"jobs/{folder}/{month}")
-            )
-            yield from sorted(recent, key=_age, reverse=True)
-        names += listing
-    yield from sorted(_named(names) - recent, key=_age, reverse=True)
+    first = list(islice(listing, LIST_PAGE))
+    if len(first) < LIST_PAGE:
+        yield from _sorted(_named(first))
+        return
+    folders = [machine.hex()] if machine is not None else list(vault.store.folders("jobs/"))
+    most = min(2 * len(folders), _PAGES)
+    if _pages(folders, first[-1]) <= most + 1:
+        first += islice(listing, most * LIST_PAGE)
+        if len(first) % LIST_PAGE:
+            yield from _sorted(_named(first))
+            return
+    del first, listing
+    days, months = _days(), _months()
+    yield from _by_age(lambda: _each(vault, folders, [days]), lambda text: True)
+    yield from _by_age(lambda: _each(vault, folders, months), lambda text: not text.startswith(days))
+    yield from _by_age(
+        lambda: (info.name for info in vault.store.list(prefix)), lambda text: not text.startswith(months)
+    )
 
 
-def _named(names: Iterable[str]) -> set[JobName | StartName]:
-    """The jobs of some names: each once, by the name of its end if that is among them."""
-    ended, started = set[JobName](), set[StartName]()
+def names_with_id(vault: Vault, start: str) -> Iterator[JobName | StartName]:
+    """Names of jobs, as `newest_names`, whose ids (hex) start so; no others are kept.
+
+    Lists all jobs, unless the id is whole: then as many as `newest_names` does until it is found.
+    """
+    if len(start) < 2 * ID_BYTES:
+        names = (info.name for info in vault.store.list("jobs/"))
+        yield from (name for name in _named(names) if job_of(name).id.hex().startswith(start))
+        return
+    yield from islice((name for name in newest_names(vault) if job_of(name).id.hex() == start), 1)
+
+
+def _pages(folders: Sequence[str], last: str) -> int:
+    """How many requests all names may take: `last` is the last one of the first request. At least 1."""
+    here = last.split("/")[1]
+    return len(folders) // max(1, sum(folder <= here for folder in folders))
+
+
+def _each(vault: Vault, folders: Sequence[str], times: Sequence[str]) -> Iterator[str]:
+    """The names of jobs of these machines that begin with one of these times."""
+
+    def listed(prefix: str) -> list[str]:
+        return [info.name for info in vault.store.list(prefix)]
+
+    prefixes = (f"jobs/{folder}/{time}" for folder in folders for time in times)
+    with ThreadPoolExecutor(_PARALLEL, "jobs") as pool:
+        while some := list(islice(prefixes, 16 * _PARALLEL)):
+            yield from chain.from_iterable(pool.map(listed, some))
+
+
+def _by_age(names: Callable[[], Iterable[str]], wanted: Callable[[str], bool]) -> Iterator[JobName | StartName]:
+    """Jobs whose times are `wanted`, newest first. `names` is called again for those that _HELD left out."""
+    before: tuple[int, bytes] | None = None
+    while True:
+        jobs = (job for job in _named(names(), wanted) if before is None or _age(job) < before)
+        some = heapq.nlargest(_HELD, jobs, key=_age)
+        yield from some
+        if len(some) < _HELD:
+            return
+        before = _age(some[-1])
+
+
+def _named(
+    names: Iterable[str], wanted: Callable[[str], bool] = lambda text: True
+) -> Iterator[JobName | StartName]:
+    """The jobs of names in order, each once: by the name of its end, which comes first, if that is among them."""
+    ended: JobName | None = None
     for text in names:
+        if not wanted(text.rpartition("/")[2]):
+            continue
         if (job := JobName.parse(text)) is not None:
-            ended.add(job)
-        elif (start := StartName.parse(text)) is not None:
-            started.add(start)
-    return {*ended, *(start for start in started if start.job not in ended)}
+            ended = job
+            yield job
+        elif (start := StartName.parse(text)) is not None and start.job != ended:
+            yield start
+
+
+def _sorted(names: Iterable[JobName | StartName]) -> list[JobName | StartName]:
+    return sorted(names, key=_age, reverse=True)
 
 
 def newest_jobs(
@@ -81,6 +140,11 @@ def _age(name: JobName | StartName) -> tuple[int, bytes]:
 def job_of(name: JobName | StartName) -> JobName:
     """The name of the job."""
     return name.job if isinstance(name, StartName) else name
+
+
+def _days() -> str:
+    """Today and up to nine days before (UTC), as names of jobs begin."""
+    return f"{datetime.now(UTC):%Y%m%d}"[:-1]
 
 
 def _months() -> tuple[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ from catalog.vault import Vault
 
 NAME_LENGTH = 100  # characters
 LOOK = 42 * 3600.0  # s
+_WHOLE_ID = re.compile("[0-9a-f]{32}")
 _ATTEMPTS = 100  # numbers tried for a new version
 Found: TypeAlias = tuple[int, Machine]  # a version of a machine's record, and its number
 
@@ -263,6 +265,17 @@ def checked_name(name: str) -> str:
             f"use 1 to {NAME_LENGTH} characters without control characters",
         )
     return name
+
+
+def machine_named(vault: Vault, text: str) -> Machine:
+    """The machine with this name or id, as `choose_named`. With its whole id no records of others are read."""
+    return with_whole_id(vault, text) or choose_named(vault.machines(), text, "machine")
+
+
+def with_whole_id(vault: Vault, text: str) -> Machine | None:
+    """The machine with this id, if the text is one, and the machine has a record that opens."""
+    found = vault.machine(bytes.fromhex(text)) if _WHOLE_ID.fullmatch(text) else None
+    return found[1] if found else None
 
 
 Named = TypeVar("Named", Machine, Item)

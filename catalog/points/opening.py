@@ -6,7 +6,6 @@ record opens.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from itertools import islice
 
@@ -16,7 +15,7 @@ from catalog.errors import NotFound, RpdriveError
 from catalog.format.records import Item, Machine, Point, PointName
 from catalog.format.sealed import Kind
 from catalog.ledger.listed import Listed, list_points
-from catalog.machines.registry import choose_named
+from catalog.machines.registry import choose_named, with_whole_id
 from catalog.points.choice import (
     before_each,
     by_id,
@@ -29,7 +28,6 @@ from catalog.points.choice import (
 )
 from catalog.vault import Vault
 
-_ID = re.compile("[0-9a-f]{32}")
 _AT_ONCE = 8  # records read at once, after one did not open
 
 
@@ -69,10 +67,9 @@ def chosen(vault: Vault, machine: str | None = None, item: str | None = None) ->
 
 
 def _machine(vault: Vault, text: str) -> Machine:
-    if _ID.fullmatch(text):
-        found = vault.machine(bytes.fromhex(text))  # no others need be read
-        if found is not None:
-            return found[1]
+    whole = with_whole_id(vault, text)
+    if whole is not None:
+        return whole
     machines = vault.machines()
     try:
         return choose_named(machines, text, "machine")

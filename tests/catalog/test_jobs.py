@@ -23,7 +23,7 @@ from catalog.format.records import Item, Job, JobName, Machine, Outcome, Problem
 from catalog.format.sealed import Kind, seal_object
 from catalog.jobs.listing import job_rows, one_job, row_json
 from catalog.jobs.local import LocalJob, LocalJobs, restore_word
-from catalog.jobs.recent import newest_names
+from catalog.jobs.recent import names_with_id, newest_names
 from catalog.schedule.history import DAY, History, Ran
 from catalog.schedule.noted import Running
 from catalog.store.base import Store
@@ -292,6 +292,31 @@ def test_the_newest_jobs_are_listed_without_the_rest(
         assert len(store.pages) <= max(needed, 1) + 1 or len(store.pages) <= 2 + 4 * folders + 62 * 24 // page
         store.pages.clear()
         assert list(newest_names(vault, machine)) == wanted
+
+
+def test_the_newest_jobs_of_a_fleet_cost_a_listing_for_each_machine_and_two_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in ("catalog.jobs.recent", "catalog.store.wrapper"):
+        monkeypatch.setattr(f"{module}.LIST_PAGE", 100)
+    store, names = many_jobs(8000, 40)  # 80 requests for all of them
+    vault = new_vault(store)
+    assert list(islice(newest_names(vault), 10)) == names[:10]
+    assert len(store.pages) == 1 + 1 + 40
+    assert max(page for _prefix, page in store.pages) == 0
+    monkeypatch.setattr("catalog.jobs.recent._HELD", 900)  # fewer than there are: the same is listed again
+    assert list(newest_names(vault)) == names
+
+
+def test_a_job_is_found_by_its_id_among_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("catalog.jobs.recent", "catalog.store.wrapper"):
+        monkeypatch.setattr(f"{module}.LIST_PAGE", 100)
+    store, names = many_jobs(8000, 40)
+    vault = new_vault(store)
+    store.pages.clear()
+    assert list(names_with_id(vault, names[3].id.hex())) == [names[3]]
+    assert len(store.pages) == 42
+    assert list(names_with_id(vault, names[3].id.hex()[:-1])) == names[:16]
 
 
 def test_jobs_of_a_clock_in_the_future_are_listed_with_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:

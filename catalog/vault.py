@@ -275,14 +275,14 @@ class Vault:
         return (name for name, _modified in self.stored_points(machine, item))
 
     def stored_points(
-        self, machine: bytes | None = None, item: bytes | None = None
+        self, machine: bytes | None = None, item: bytes | None = None, begin: str = ""
     ) -> Iterator[tuple[PointName, int]]:
-        """The same, each with the time by the store's clock when it was stored (ns since the epoch, UTC)."""
+        """The same, each with its time in the store (ns, UTC); of an item only those that begin with `begin`."""
         prefix = "points/"
         if machine is not None:
             prefix += machine.hex() + "/"
             if item is not None:
-                prefix += item.hex() + "/"
+                prefix += f"{item.hex()}/{begin}"
         for info in self.store.list(prefix):
             name = PointName.parse(info.name)
             if name is not None:

@@ -10,6 +10,7 @@ import re
 import threading
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -312,6 +313,12 @@ class VersionName(RecordName, Protocol):
     def version(self) -> int: ...
 
 
+@lru_cache(8192)
+def _owner(text: str) -> bytes:
+    """The id of a machine or an item, once in memory for the names of all its points."""
+    return bytes.fromhex(text)
+
+
 class PointName(NamedTuple):
     """The fields of a point's name. `time` is cut to whole seconds, in ns since the epoch (UTC)."""
 
@@ -336,7 +343,7 @@ class PointName(NamedTuple):
         when, number = _parsed_time(m[3]), parsed_number(m[4])
         if when is None or number is None:
             return None
-        found = cls(bytes.fromhex(m[1]), bytes.fromhex(m[2]), when, number, bytes.fromhex(m[5]), bool(m[6]))
+        found = cls(_owner(m[1]), _owner(m[2]), when, number, bytes.fromhex(m[5]), bool(m[6]))
         return found if str(found) == name else None  # reject other spellings of a time
 
     @classmethod

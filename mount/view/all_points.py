@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import os
 import re
 import stat
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
@@ -25,14 +23,13 @@ from catalog.errors import NotFound
 from catalog.format.records import Machine, Point, PointName
 from catalog.format.sealed import Kind
 from catalog.format.values import NOTHING, Totals
-from catalog.ledger.listed import Listed, list_points
-from catalog.ledger.records import Ledgers
 from catalog.names import WINDOWS
 from catalog.points.choice import newest_first
 from catalog.points.opening import first_that_opens, without_problems
 from catalog.tree import ROOT_NUMBER
 from catalog.vault import Vault
 from mount.view.listing import Listing, shown_names
+from mount.view.listings import Listings
 from mount.view.nodes import (
     LINK_BIT,
     POINT_SHIFT,
@@ -48,15 +45,14 @@ from mount.view.nodes import (
     shown_ids,
     shown_name,
 )
-from mount.view.numbers import Numbers
+from mount.view.numbers import ManyNumbers, Numbers
 from mount.view.point import Pages, Tree, TreeFolder, records_births
 from mount.view.renewed import AFTER_FAILURE_SECONDS, FRESH_SECONDS, Renewed
-from mount.view.versions import VERSIONS, History
+from mount.view.versions import ALL_VERSIONS, RECENT, VERSIONS, History
 
 LATEST = b"latest"
 _TREES = 1024  # roots of points kept
-_LISTED = 100_000  # points of machines whose listings are kept, some 500 bytes each
-_LEDGERS_FRESH = 12  # times as long as a listing of points: a point that was forgotten is shown for a minute
+_HISTORIES = 20_000  # points of items whose `.versions` are kept, some 2 KB each
 _ID = re.compile("[0-9a-f]{32}")
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -93,21 +89,19 @@ class AllPointsView(View):
         self._vault, self._reader = vault, reader
         self._only_machine, self._only_item = machine, item
         self._forgotten = forgotten
-        self._fresh, self._after_failure = fresh, after_failure
         self._lock = threading.Lock()
         self._records: dict[bytes, Machine] = {}
         self._machine_names: dict[bytes, bytes] = {}
         self._named: set[bytes] = set()  # machines whose names were chosen, hidden ones included
         self._item_names: dict[tuple[bytes, bytes], str] = {}
         self._newest: dict[tuple[bytes, bytes], _Newest] = {}
-        self._bases: Numbers[PointName] = Numbers(1, (1 << 64 - POINT_SHIFT) - 1)
+        self._bases = ManyNumbers(os.urandom(16))
         self._tops: Numbers[tuple[bytes, ...]] = Numbers(2, LINK_BIT - 1)
         self._secret = os.urandom(16)  # nobody can choose names whose numbers in `.versions` are equal
         self._pages = Pages(reader)
         self._trees: Lru[PointName, TreeFolder] = Lru(_TREES)
-        self._histories: dict[tuple[bytes, bytes], History] = {}
-        self._listings: dict[bytes, Renewed[Listing]] = {}  # the most recently used last
-        self._ledgers: dict[bytes, tuple[float, Ledgers]] = {}  # by machine, and when they were listed
+        self._histories: dict[tuple[bytes, bytes, bool], History] = {}  # the most recently used last
+        self._listings = Listings(vault, item, self._number, fresh=fresh, after_failure=after_failure)
         self.has_births = False
         self._machines = Renewed(
             self._list_machines, "the list of machines", fresh=fresh, after_failure=after_failure
@@ -119,8 +113,8 @@ class AllPointsView(View):
 
     # --- what there is ------------------------------------------------------------------------------------
 
-    def _list_machines(self, _last: list[bytes] | None) -> list[bytes]:
-        """The ids of machines that have points. Chooses the names of their folders if there are new ones."""
+    def _list_machines(self, last: dict[bytes, bytes] | None) -> dict[bytes, bytes]:
+        """The machines that have points, by the names of their folders. Chooses these if there are new machines."""
         if self._only_machine is not None:
             found = [self._only_machine]
         else:
@@ -128,11 +122,17 @@ class AllPointsView(View):
             found = [bytes.fromhex(name) for name in folders if _ID.fullmatch(name)]
         if not self._named.issuperset(found):
             self._name_machines(found)
-        return found
+        there = set(found)
+        now = {name: machine for machine, name in self._machine_names.items() if machine in there}
+        return last if last == now else now
 
     def _name_machines(self, found: list[bytes]) -> None:
         """Choose folder names for machines. 1 listing, and 1 request for each machine not seen before."""
-        records = self._vault.machines()
+        one = self._only_machine
+        if one is None:
+            records = self._vault.machines()
+        else:
+            records = {one: newest[1]} if (newest := self._vault.machine(one)) is not None else {}
         self._log_passed_over()
         self.has_births |= any(records_births(m.system) for m in records.values())
         known = self._records = {i: records[i] for i in found if i in records}
@@ -142,58 +142,21 @@ class AllPointsView(View):
         self._machine_names, self._named = shown_names(named), set(found)
 
     def machine_folders(self) -> dict[bytes, bytes]:
-        """Machine ids by the names of their folders."""
-        there = set(self._machines.get())
-        return {name: machine for machine, name in self._machine_names.items() if machine in there}
+        """Machine ids by the names of their folders. Not to be changed."""
+        return self._machines.get()
 
     def listing(self, machine: bytes) -> Listing:
         """The points of a machine now; at most a few seconds old if the store answers."""
-        with self._lock:
-            renewed = self._listings.pop(machine, None)
-            if renewed is None:
+        return self._listings.of(machine)
 
-                def read(last: Listing | None) -> Listing:
-                    return self._list_points(machine, last)
-
-                what = f"the list of points of machine {machine.hex()}"
-                renewed = Renewed(read, what, fresh=self._fresh, after_failure=self._after_failure)
-            self._listings[machine] = renewed
-        return renewed.get()
-
-    def _list_points(self, machine: bytes, last: Listing | None) -> Listing:
-        names = self._point_names(machine)
-        if last is not None and names == last.names:
-            return last
-        for name in names:  # in their order, so that the numbers are the same at every mount
+    def _number(self, names: list[PointName]) -> None:
+        """Give points their numbers, in their order, so that the numbers are the same at every mount."""
+        for name in names:
             self.base(name)
-        with self._lock:
-            self._drop_unused(machine, len(names))
-        return Listing(names)
-
-    def _point_names(self, machine: bytes) -> list[PointName]:
-        """The points of a machine that are not hidden. 1 listing; now and then a second one, at the same time."""
-        now, (begun, ledgers) = time.monotonic(), self._ledgers.get(machine, (-math.inf, None))
-        if now - begun < _LEDGERS_FRESH * self._fresh and ledgers is not None:
-            return Listed(self._vault, self._vault.stored_points(machine, self._only_item), ledgers).visible()
-        listed = list_points(self._vault, machine, self._only_item, ledgers)
-        names = listed.visible()
-        self._ledgers[machine] = now, listed.ledgers
-        self._log_passed_over()
-        return names
-
-    def _drop_unused(self, machine: bytes, kept: int) -> None:
-        """Forget the listings that were used longest ago, so that few points beyond _LISTED are kept."""
-        for other in reversed([one for one in self._listings if one != machine]):
-            last = self._listings[other].last
-            kept += len(last.names) if last is not None else 0
-            if kept > _LISTED:
-                del self._listings[other]
-                self._ledgers.pop(other, None)
 
     def known(self, machine: bytes) -> Listing | None:
         """The listing of a machine as it was last; None if it was not used."""
-        renewed = self._listings.get(machine)
-        return renewed.last if renewed is not None else None
+        return self._listings.known(machine)
 
     def newest_time(self, machine: bytes) -> int:
         """The time of a machine's newest point if its points were listed, else that of its registration. In ns."""
@@ -247,7 +210,8 @@ class AllPointsView(View):
 
     def base(self, name: PointName) -> int:
         """The upper bits of all inode numbers in a point: 31 bits of its id, or the next free number."""
-        return self._bases.of(name, int.from_bytes(name.id[:4])) << POINT_SHIFT
+        key = b"%b%b%b%d %d" % (name.machine, name.item, name.id, name.time, name.sequence)
+        return self._bases.of(key, int.from_bytes(name.id[:4])) << POINT_SHIFT
 
     def top_inode(self, *parts: bytes) -> int:
         """The inode number of a folder above the points, or of a link there: below those of all points."""
@@ -262,15 +226,33 @@ class AllPointsView(View):
             self._trees.put(name, root)
         return root
 
-    def history(self, machine: bytes, item: bytes) -> History:
-        """The `.versions` of an item, with its points as they are listed now."""
-        folders = self.listing(machine).folders(item)
-        history = self._histories.get((machine, item))
-        if history is None:
-            history = History(self._vault, self._reader, self._pages, folders, self._secret)
-            self._histories[machine, item] = history
-        history.renew(folders)
+    def history(self, machine: bytes, item: bytes, *, whole: bool = False) -> History:
+        """The `.versions` of an item, with its points as they are listed now; `whole`: its `.all-versions`."""
+
+        def folders() -> dict[bytes, PointName]:
+            listing = self.listing(machine)
+            return listing.folders(item) if whole else listing.newest_folders(item, RECENT)
+
+        key = machine, item, whole
+        with self._lock:
+            history = self._histories.pop(key, None)
+            if history is None:
+                name = b"%b%b%b" % (machine, item, b"all" if whole else b"")
+                history = History(self._vault, self._reader, self._pages, folders, name, self._secret)
+            self._histories[key] = history
+        history.renew()
+        with self._lock:
+            self._drop_histories()
         return history
+
+    def _drop_histories(self) -> None:
+        """Free what was made for the histories that were used longest ago. With the lock."""
+        kept = 0
+        for n, (key, history) in enumerate(reversed([*self._histories.items()])):
+            kept += history.size
+            if n and kept > _HISTORIES:
+                history.let_go()
+                del self._histories[key]
 
     def narrow(self) -> None:
         self._pages.narrows = True
@@ -283,9 +265,9 @@ class AllPointsView(View):
         machine = _folder(self.machine_folders(), parts[0])
         item = _folder(self.item_folders(machine), parts[1])
         inside = parts[3] if len(parts) > 3 else b""
-        if parts[2] == VERSIONS:
-            return self.history(machine, item).origin(inside)
         listing = self.listing(machine)
+        if parts[2] == VERSIONS or (parts[2] == ALL_VERSIONS and listing.has_more(item, RECENT)):
+            return self.history(machine, item, whole=parts[2] == ALL_VERSIONS).origin(inside)
         if parts[2] == LATEST:
             name = self.newest(machine, item, listing.items[item])
         else:
@@ -335,12 +317,6 @@ class _Top(Folder):
     def _nodes(self) -> Mapping[bytes, Node]:
         raise NotImplementedError
 
-    def lookup(self, name: bytes) -> Node:
-        node = self._nodes().get(name)
-        if node is None:
-            raise no_such(name)
-        return node
-
     def pages(self) -> Iterator[EntryPage]:
         yield _Page(self._nodes())
 
@@ -350,6 +326,12 @@ class _Machines(_Top):
 
     def __init__(self, view: AllPointsView) -> None:
         super().__init__(view, ROOT_NUMBER, max(map(view.newest_time, view.machine_folders().values()), default=0))
+
+    def lookup(self, name: bytes) -> Node:
+        machine = self._view.machine_folders().get(name)
+        if machine is None:
+            raise no_such(name)
+        return _Items(self._view, machine)
 
     def _nodes(self) -> Mapping[bytes, Node]:
         folders = self._view.machine_folders()
@@ -362,6 +344,12 @@ class _Items(_Top):
     def __init__(self, view: AllPointsView, machine: bytes) -> None:
         super().__init__(view, view.top_inode(machine), view.newest_time(machine))
         self._machine = machine
+
+    def lookup(self, name: bytes) -> Node:
+        item = self._view.item_folders(self._machine).get(name)
+        if item is None:
+            raise no_such(name)
+        return _Points(self._view, self._machine, item)
 
     def _nodes(self) -> Mapping[bytes, Node]:
         folders = self._view.item_folders(self._machine)
@@ -385,6 +373,8 @@ class _Points(_Top):
         folders = listing.folders(self._item)
         if name == VERSIONS and folders:
             return self._view.history(self._machine, self._item).root()
+        if name == ALL_VERSIONS and listing.has_more(self._item, RECENT):
+            return self._view.history(self._machine, self._item, whole=True).root()
         point = folders.get(name)
         if point is None:
             raise no_such(name)
@@ -397,6 +387,8 @@ class _Points(_Top):
         if folders:
             nodes[LATEST] = self._latest(listing)
             nodes[VERSIONS] = self._view.history(self._machine, self._item).root()
+        if listing.has_more(self._item, RECENT):
+            nodes[ALL_VERSIONS] = self._view.history(self._machine, self._item, whole=True).root()
         return nodes
 
     def _latest(self, listing: Listing) -> Node:
@@ -426,9 +418,12 @@ class _PointFolder(Folder):
     __slots__ = ("_name", "_view")
 
     def __init__(self, view: AllPointsView, name: PointName) -> None:
-        super().__init__(folder_attributes(view.base(name) | ROOT_NUMBER, name.time))
         self._view = view
         self._name = name
+
+    @property
+    def attributes(self) -> Attributes:  # type: ignore[override] # a driver keeps a node of each point that was listed
+        return folder_attributes(self._view.base(self._name) | ROOT_NUMBER, self._name.time)
 
     def lookup(self, name: bytes) -> Node:
         return self._view.tree(self._name).lookup(name)

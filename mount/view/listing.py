@@ -17,6 +17,7 @@ class Listing:
         self.items = {item: points for (_machine, item), points in iter_items(names)}
         self.newest = max((n.time for n in names), default=0)
         self._folders: dict[bytes, dict[bytes, PointName]] = {}
+        self._newest: dict[bytes, dict[bytes, PointName]] = {}
 
     def folders(self, item: bytes) -> dict[bytes, PointName]:
         """The points of an item by the names of their folders. Computed once: `ls -l` asks for each point."""
@@ -24,6 +25,21 @@ class Listing:
         if folders is None:
             folders = self._folders[item] = point_folders(self.items.get(item, []))
         return folders
+
+    def has_more(self, item: bytes, count: int) -> bool:
+        """Whether an item has more points than so many."""
+        return len(self.items.get(item, ())) > count
+
+    def newest_folders(self, item: bytes, count: int) -> dict[bytes, PointName]:
+        """As `folders`, of the newest points only. Computed once for an item."""
+        folders = self.folders(item)
+        if not self.has_more(item, count):
+            return folders
+        known = self._newest.get(item)
+        if known is None:
+            some = set(self.items[item][-count:])
+            known = self._newest[item] = {name: point for name, point in folders.items() if point in some}
+        return known
 
 
 def point_folders(points: list[PointName]) -> dict[bytes, PointName]:
@@ -44,13 +60,15 @@ def point_folders(points: list[PointName]) -> dict[bytes, PointName]:
 
 def shown_names(names: Mapping[bytes, str]) -> dict[bytes, bytes]:
     """Folder names for ids, in the order given; a name that is taken gets part of its id."""
-    taken: dict[bytes, bytes] = {}
+    found: dict[bytes, bytes] = {}
+    taken: set[bytes] = set()
     for key, text in names.items():
         plain = "".join("_" if c in "/\0" else c for c in text).strip()
         if plain in ("", ".", ".."):
             plain = key.hex()
         name = plain.encode(errors="surrogateescape")[:200]
-        if name in taken.values():
+        if name in taken:
             name += f" ({key.hex()[:8]})".encode()
-        taken[key] = name
-    return taken
+        taken.add(name)
+        found[key] = name
+    return found

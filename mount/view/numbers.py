@@ -7,7 +7,10 @@ under the name of another.
 
 from __future__ import annotations
 
+import hashlib
 import threading
+from array import array
+from bisect import bisect_left
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
@@ -42,3 +45,38 @@ class Numbers(Generic[K]):
             self._taken.add(number)
             self._of[key] = number
             return number
+
+
+_BITS = 31  # of a number of ManyNumbers,
+_MARK_BITS = 64 - _BITS  # and of what tells keys apart that prefer the same one
+_PARTS = 4096
+
+
+class ManyNumbers:
+    """As Numbers, from 1 to 2^31 - 1, in 8 bytes for each key: the points of a drive may be millions. Thread-safe.
+
+    Keys are not kept, but 33 bits of a hash of each, keyed with `secret`, beside its number: two keys that want the
+    same number are taken for one in 1 of 8 billion cases, and nobody can choose names for which that happens.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        # Numbers with their marks below them, sorted, by the upper bits of the number: so inserting moves little.
+        self._parts = [array("Q") for _ in range(_PARTS)]
+        self._lock = threading.Lock()
+
+    def of(self, key: bytes, preferred: int) -> int:
+        """The number of a key. `preferred` is any number; it is mapped into the range."""
+        digest = hashlib.blake2b(key, key=self._secret, digest_size=8).digest()
+        mark = int.from_bytes(digest) >> _BITS
+        number = (preferred - 1) % ((1 << _BITS) - 1) + 1
+        with self._lock:
+            while True:
+                part = self._parts[number * _PARTS >> _BITS]
+                n = bisect_left(part, number << _MARK_BITS)
+                if n == len(part) or part[n] >> _MARK_BITS != number:
+                    part.insert(n, number << _MARK_BITS | mark)
+                    return number
+                if part[n] & (1 << _MARK_BITS) - 1 == mark:
+                    return number
+                number = number % ((1 << _BITS) - 1) + 1

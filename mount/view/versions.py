@@ -1,9 +1,12 @@
-"""`.versions`: the tree of an item over all its points, in which a file is a folder of its versions.
+"""`.versions`: the tree of an item over its points, in which a file is a folder of its versions.
 
 Its folders are those of the item's points, and have every name that any point has there. A file (or a symlink, a
 device) is a folder, too: it has each distinct content of the file, named by the date of the first point with it
 and the file's extension, so that names sort by age. Nothing is read before a folder is used, and pages that points
 share are read once. New points bring new versions; the meaning of a name below `.versions` never changes.
+
+Each point costs a request for its record, and one for what differs in its tree: `.versions` is over the newest
+RECENT points, so that it is there in seconds. Where an item has more, `.all-versions` beside it is over all.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import logging
 import os
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
@@ -58,6 +61,8 @@ if TYPE_CHECKING:
     from catalog.vault import Vault
 
 VERSIONS = b".versions"
+ALL_VERSIONS = b".all-versions"
+RECENT = 1000  # points that `.versions` is over
 _PAGE = 128  # names of a folder in one page
 _RECENT = 32  # pages kept for the lookups that follow a listing,
 _RECENT_COST = 8192  # and the variants in them, some 1 KB each
@@ -145,25 +150,46 @@ class _Contents(NamedTuple):
 class History:
     """`.versions` of one item, as long as a drive is open. Thread-safe.
 
-    `folders` are the points by date; `renew` replaces them when points are added or removed. `secret` (16 bytes) is
-    the same for all histories of a drive.
+    `list_folders` returns the points by date; `renew` asks for them again. `key` (the item and its machine) and
+    `secret` (16 bytes) say which numbers its folders and files have.
     """
 
     def __init__(
-        self, vault: Vault, reader: Reader, pages: Pages, folders: dict[bytes, PointName], secret: bytes
+        self,
+        vault: Vault,
+        reader: Reader,
+        pages: Pages,
+        list_folders: Callable[[], dict[bytes, PointName]],
+        key: bytes,
+        secret: bytes,
     ) -> None:
         self._pages = pages
         self.source = PrefetchingSource(reader)
         self._vault = vault
         self._reader = reader
         self._secret = secret
-        self._item = next((name.machine + name.item for name in folders.values()), b"")
-        self._now = _Points(folders)
+        self._item = key
+        self._list_folders = list_folders
+        self._now: _Points | None = None
+        self._newest = 0
 
-    def renew(self, folders: dict[bytes, PointName]) -> None:
-        """Show these points from now on."""
-        if folders != self._now.folders:
-            self._now = _Points(folders)
+    @property
+    def size(self) -> int:
+        """How many points it holds something for."""
+        now = self._now
+        return len(now.folders) if now is not None else 0
+
+    def renew(self) -> _Points:
+        """Show the points that are listed now, from now on."""
+        folders, now = self._list_folders(), self._now
+        if now is None or folders != now.folders:
+            now = self._now = _Points(folders)
+            self._newest = now.newest
+        return now
+
+    def let_go(self) -> None:
+        """Free what was made from the points; it is made again when it is used."""
+        self._now = None
 
     def root(self) -> PathFolder:
         """The folder `.versions`. No request."""
@@ -171,7 +197,7 @@ class History:
 
     def points(self) -> _Points:
         """The points now. 1 request for each record not seen before; unreadable points are left out."""
-        now = self._now
+        now = self._now or self.renew()
         with now.lock:
             if now.roots is None:
                 now.roots = self._read(now)
@@ -190,7 +216,7 @@ class History:
 
     def attributes(self) -> Attributes:
         """The attributes of `.versions` itself. No request."""
-        return folder_attributes(self.inode(b""), self._now.newest)
+        return folder_attributes(self.inode(b""), self._newest)
 
     @property
     def made_on(self) -> str:

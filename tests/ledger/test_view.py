@@ -75,7 +75,7 @@ def test_ledgers_are_not_listed_each_time(vault: Vault) -> None:
     open_for_long = AllPointsView(vault, Reader(vault), fresh=1000)
     before = store.snapshot().list.requests
     for _ in range(3):
-        open_for_long._list_points(MACHINE, None)
+        open_for_long._listings._read(MACHINE, None)
     assert store.snapshot().list.requests - before == 3 + 1
 
 

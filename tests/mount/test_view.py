@@ -150,11 +150,11 @@ def test_only_points_of_machines_that_somebody_looks_at_are_listed() -> None:
     narrow = AllPointsView(vault, Reader(vault), bytes([1]) * 16, bytes([1]) * 16)
     assert names(narrow.root) == [b"machine 1"] and len(names(find(narrow, b"machine 1", b"home"))) == 22
     item = f"{'01' * 16}/{'01' * 16}/"
-    assert sorted(store.prefixes) == [f"ledger/{item}", "machines/", f"points/{item}"]
+    assert sorted(store.prefixes) == [f"ledger/{item}", f"machines/{'01' * 16}/", f"points/{item}"]
 
 
 def test_listings_that_nobody_uses_are_dropped(store: MeteredStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mount.view.all_points._LISTED", 50)
+    monkeypatch.setattr("mount.view.listings.LISTED", 50)
     vault = new_vault(store)
     for number in range(6):
         machine = bytes([number]) * 16

@@ -25,12 +25,17 @@ from mount.view.point import Tree, TreeFolder, TreePage
 _FOLDERS = 4096  # kept ready
 _RECENT = 12  # pages searched before the way from the root: a walk returns to the folders above
 _ROW = 256  # counts in one row
+_IN_POINT = (1 << POINT_SHIFT) - 1  # the bits of a number that say which node of a point it is
 
 
 class Counts:
-    """How often each node was sent to the kernel. About one byte for each node of a walk. Thread-safe."""
+    """How often each node was sent to the kernel. About one byte for each node of a walk. Thread-safe.
+
+    The roots of points are far apart: each would have a row of its own, so they are counted by themselves.
+    """
 
     def __init__(self) -> None:
+        self._roots: dict[int, int] = {}
         self._rows: dict[int, bytearray] = {}
         self._more: dict[int, int] = {}  # the excess over 255
         self._lock = threading.Lock()
@@ -38,7 +43,7 @@ class Counts:
     def __len__(self) -> int:
         """The number of nodes that the kernel knows."""
         with self._lock:
-            return sum(_ROW - row.count(0) for row in self._rows.values())
+            return len(self._roots) + sum(_ROW - row.count(0) for row in self._rows.values())
 
     @property
     def rows(self) -> int:
@@ -46,12 +51,15 @@ class Counts:
 
     def __contains__(self, node_id: int) -> bool:
         row = self._rows.get(node_id >> 8)
-        return row is not None and row[node_id & 255] > 0
+        return node_id in self._roots or (row is not None and row[node_id & 255] > 0)
 
     def add(self, node_ids: Iterable[int]) -> None:
         rows = self._rows
         with self._lock:
             for node_id in node_ids:
+                if node_id & _IN_POINT == ROOT_ID:
+                    self._roots[node_id] = self._roots.get(node_id, 0) + 1
+                    continue
                 row = rows.get(node_id >> 8)
                 if row is None:
                     row = rows[node_id >> 8] = bytearray(_ROW)
@@ -64,6 +72,11 @@ class Counts:
     def forget(self, node_id: int, times: int) -> bool:
         """Lower the count; returns whether the kernel no longer knows the node."""
         with self._lock:
+            if node_id in self._roots:
+                self._roots[node_id] -= times
+                if self._roots[node_id] <= 0:
+                    del self._roots[node_id]
+                return node_id not in self._roots
             row = self._rows.get(node_id >> 8)
             if row is None:
                 return True

@@ -34,7 +34,7 @@ from mount.view.all_points import AllPointsView
 from mount.view.names import Names
 from mount.view.nodes import EntryPage, File, Folder, Node, View
 from mount.view.point import TreeFolder, TreePage
-from mount.view.versions import VERSIONS
+from mount.view.versions import ALL_VERSIONS, VERSIONS
 
 # Attributes that hold for the original only: on the drive nothing is compressed, or stored on tape or in a cloud.
 _NOT_HERE = OFFLINE | RECALL_ON_OPEN | RECALL_ON_DATA_ACCESS | COMPRESSED | DIRECTORY | REPARSE_POINT | NORMAL
@@ -178,7 +178,9 @@ class WindowsTree:
 
     def _point_root(self, path: Path) -> Path:
         """The path, on the drive, of the root of the point that contains a path."""
-        if not isinstance(self.view, AllPointsView) or (len(path) > 2 and path[2] == VERSIONS.decode()):
+        if not isinstance(self.view, AllPointsView) or (
+            len(path) > 2 and path[2].encode() in (VERSIONS, ALL_VERSIONS)
+        ):
             return ()
         return path[:3]
 

@@ -244,6 +244,7 @@ ROOMS = {
     "mount.browse.resources": "cache.disk cache.memory cache.openfile cache.reader catalog.access catalog.alerts"
     " catalog.alerts.keeping catalog.alerts.overdue catalog.alerts.rules catalog.alerts.state catalog.direct"
     " catalog.errors catalog.format catalog.heap catalog.history catalog.jobs catalog.ledger.listed"
+    " catalog.ledger.records"
     " catalog.machines catalog.mountinfo catalog.names catalog.plans catalog.plans.effective catalog.plans.local"
     " catalog.plans.paths catalog.plans.records catalog.points catalog.policies catalog.policies.records"
     " catalog.program catalog.retention catalog.schedule.due catalog.schedule.history catalog.screen"

@@ -19,7 +19,8 @@ def _path(request: Request) -> bytes:
 
 @endpoint
 def listed(request: Request) -> object:
-    return versions.versions(opened(request), text(request, "machine"), text(request, "item"), _path(request))
+    most = number(request, "points", versions.NEWEST, 1, 1 << 31)
+    return versions.versions(opened(request), text(request, "machine"), text(request, "item"), _path(request), most)
 
 
 @endpoint

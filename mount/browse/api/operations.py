@@ -118,7 +118,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         (_number("after", 0, 1 << 31), _number("count", 0, 500)),
     ),
     ("DELETE", "/searches/{search}"): Operation("End a search"),
-    ("GET", "/versions"): Operation("All versions of a path", _of(versions.versions), (*_ITEM, _PATH)),
+    ("GET", "/versions"): Operation(
+        "The versions of a path", _of(versions.versions), (*_ITEM, _PATH, _number("points", 1, 1 << 31))
+    ),
     ("GET", "/diff"): Operation("How two versions of a text differ", _of(textdiff.diff), _TWO),
     ("GET", "/compare"): Operation(
         "What differs between two points", _of(compare.compare), (*_TWO, _number("cursor", 0, 1 << 31), _COUNT)

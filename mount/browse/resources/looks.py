@@ -115,7 +115,7 @@ class Looks:
     """The looks at one vault. Thread-safe. Looks only when somebody asks, and never twice at once.
 
     `changed` is called after a look that found other alerts, points or runs than the one before, or an error;
-    `check` is told the machines that have points, and may raise NoVault.
+    `check` is told the machines that have points, and may raise NoVault; `seen` is told the newest points.
     """
 
     def __init__(
@@ -125,10 +125,11 @@ class Looks:
         *,
         changed: Callable[[], object] = lambda: None,
         check: Callable[[set[bytes]], object] = lambda _machines: None,
+        seen: Callable[[list[PointName]], object] = lambda _names: None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._session, self._vault, self._changed, self._clock = session, vault, changed, clock
-        self._check = check
+        self._check, self._seen = check, seen
         self._lock = threading.Condition()
         self._looker: Looker | None = None
         self._found: Found | None = None
@@ -179,6 +180,7 @@ class Looks:
             self._looker = Looker(state, vault.id)
         look = self._looker.look(vault, now)
         self._check({n.machine for n in look.points if not _is_hidden(look, n)})
+        self._seen([PointName.of(point) for point in look.newest.values()])
         facts = vault_facts(look, known_of(state, vault.state_id))
         own = Facts(tuple(own_facts(session, vault.id.hex(), now)))
         unread = [f"the ledger of item {item.hex()[:8]} can't be read" for _machine, item in look.unread]
@@ -343,11 +345,17 @@ def looks_of(opened: Opened, clock: Callable[[], int] = time.time_ns) -> Looks:
                 if still is not None:
                     still.saw(machines)
 
+            def seen(names: list[PointName]) -> None:
+                still = shown()
+                if still is not None:
+                    still.remember(names)
+
             found = _looks[opened] = Looks(
                 opened.session,
                 opened.vault,
                 changed=lambda: bus.publish("alert"),
                 check=check,
+                seen=seen,
                 clock=clock,
             )
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -15,7 +16,8 @@ from catalog.direct import DirectSource
 from catalog.errors import LocalError, NotFound, NoVault, ObjectNotFound, RpdriveError
 from catalog.format.records import Point, PointName
 from catalog.format.values import NodeKind
-from catalog.ledger.listed import list_points
+from catalog.ledger.listed import Listed
+from catalog.ledger.records import Ledgers
 from catalog.tree import ROOT_NUMBER
 from catalog.vault import Vault
 from catalog.vault_json import read_vault_file
@@ -35,6 +37,7 @@ _NAMES = 200_000  # names of points kept by id
 MEMORY = 48 << 20  # bytes of blocks
 PAGES = 16 << 20  # bytes of tree blocks
 _CHOOSE = "it may have been forgotten: choose another in the calendar"
+_ID = re.compile("[0-9a-f]{32}")
 _SAME = 5.0  # seconds for which the vault at the address is taken to be the one that was found there
 
 
@@ -102,6 +105,10 @@ class Opened:
         self._remember(listing.names)
         return listing
 
+    def stored(self) -> set[bytes]:
+        """The machines that have points now. 1 listing."""
+        return {bytes.fromhex(name) for name in self.vault.store.folders("points/") if _ID.fullmatch(name)}
+
     def machines(self) -> list[bytes]:
         """The machines that have points, seconds old at most. 1 listing if it is stale. Raises as `listing`."""
         found = list(self.view.machine_folders().values())
@@ -155,18 +162,30 @@ class Opened:
     def name(self, point: str) -> PointName:
         """The name of a point by its id (32 hexadecimal digits). Raises NotFound if it is hidden, or nowhere.
 
-        An id that was not listed yet costs a listing of all points.
+        An id that was not listed yet costs a listing of all points, up to this one. No other name is kept.
         """
         raw = id_of(point)
-        found = self._names.get(raw)
-        if found is None:
-            names = list_points(self.vault).visible()
-            self.saw({name.machine for name in names})
-            self._remember(names)
-            found = self._names.get(raw)
+        found = self._names.get(raw) or self._look_for(raw)
         if found is None:
             raise NotFound(f"there is no recovery point {point[:8]}", _CHOOSE)
         return found
+
+    def _look_for(self, raw: bytes) -> PointName | None:
+        machines = set[bytes]()
+        for stored in self.vault.stored_points():
+            name = stored[0]
+            machines.add(name.machine)
+            if name.id == raw and not name.partial:
+                found = Listed(self.vault, [stored], Ledgers(self.vault, name.machine, name.item)).visible()
+                self._remember(found)
+                if found:
+                    return name
+        self.saw(machines)
+        return None
+
+    def remember(self, names: list[PointName]) -> None:
+        """Know these points by their ids from now on: they were listed, and are not hidden."""
+        self._remember(names)
 
     def tree(self, point: str) -> Tree:
         """The tree of a point. 1 request for a point not seen before. Raises NotFound and Damaged."""

@@ -8,12 +8,12 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator
 from heapq import nsmallest
+from typing import NamedTuple
 
 import msgspec
 
 from catalog.errors import RpdriveError, UsageError
-from catalog.format.records import Item, Machine, Point, PointName
-from catalog.ledger.listed import list_points
+from catalog.format.records import Item, ItemName, Machine, Point, PointName
 from catalog.machines.registry import machine_names
 from catalog.points.choice import newest_first
 from catalog.points.health import Health
@@ -26,18 +26,18 @@ from mount.view.renewed import Renewed
 
 _CHECKED_FRESH = 60.0  # seconds for which what checks found is believed
 _PROBLEMS = 100
+MOST_MACHINES = 200  # whose points are listed together,
+MOST_NAMES = 200_000  # and of how many points
 _CURSOR = re.compile(r"(-?[0-9]{1,20})\.([0-9]{1,20})\.([0-9a-f]{32})")
 
 
 class ItemInfo(msgspec.Struct, kw_only=True):
-    """An item, and how many recovery points there are of it, from the `first` to the `last`."""
+    """An item. `points` is how many recovery points it has; None if its machine was not looked at yet."""
 
     id: str
     name: str
     kind: str
-    points: int
-    first: str | None
-    last: str | None
+    points: int | None
 
 
 class MachineInfo(msgspec.Struct, kw_only=True):
@@ -101,12 +101,19 @@ class PointInfo(msgspec.Struct, kw_only=True):
     damaged: int | None
 
 
+class _Listed(NamedTuple):
+    """The machines, and the ids of those that have points."""
+
+    found: Machines
+    stored: frozenset[bytes]
+
+
 class _Known:
     """What is kept of a vault for a while: its machines, and what checks found of some."""
 
     def __init__(self, opened: Opened) -> None:
         here = weakref.ref(opened)  # which has this as long as it lives
-        self.machines = Renewed(lambda _last: _machines(here()), "the list of machines")
+        self.machines = Renewed[_Listed](lambda last: _machines(here(), last), "the list of machines")
         self.checked: dict[bytes, tuple[float, Health]] = {}
 
 
@@ -126,30 +133,33 @@ def _known_of(opened: Opened) -> _Known:
 
 
 def machines(opened: Opened) -> Machines:
-    """All machines, and their items; a few seconds old at most.
+    """All machines, and their items; a few seconds old at most. Points are not listed: there may be millions.
 
-    4 listings; and a request for each record and ledger not seen before. Raises StoreError, and NoVault if another
+    4 listings; and a request for each record not seen before. Raises StoreError, and NoVault if another
     vault is at the address by now.
     """
-    found = _known_of(opened).machines.get()
-    opened.saw({bytes.fromhex(one.id) for one in found.machines if any(item.points for item in one.items)})
+    found, stored = _known_of(opened).machines.get()
+    opened.saw(stored)
     return found
 
 
-def _machines(opened: Opened | None) -> Machines:
+def _machines(opened: Opened | None, last: _Listed | None) -> _Listed:
     assert opened is not None
     vault = opened.vault
     records = vault.machines()
     items = {(item.machine, item.id): item for item in vault.all_items()}
-    points: dict[tuple[bytes, bytes], list[PointName]] = {}
-    for name in list_points(vault).visible():
-        points.setdefault((name.machine, name.item), []).append(name)
+    keys = {(name.machine, name.id) for info in vault.store.list("items/") if (name := ItemName.parse(info.name))}
+    stored = opened.stored()
     names = machine_names(records)
+    owned: dict[bytes, set[bytes]] = {machine: set() for machine in (*records, *stored)}
+    for machine, item in {*keys, *items}:
+        owned.setdefault(machine, set()).add(item)
     found = []
-    for machine in sorted({*records, *(key[0] for key in (*items, *points))}, key=lambda m: (names.get(m, "~"), m)):
-        keys = sorted({key for key in (*items, *points) if key[0] == machine})
+    for machine in sorted(owned, key=lambda m: (names.get(m, "~"), m)):
+        rows = [_item(opened, machine, item, items.get((machine, item))) for item in owned[machine]]
+        if not rows and machine in stored:
+            rows = [_item(opened, machine, item, None) for item in opened.listing(machine).items]
         record = records.get(machine)
-        rows = [_item(opened, key, items.get(key), points.get(key, [])) for key in keys]
         one = MachineInfo(
             id=machine.hex(), name=names.get(machine, machine.hex()), system="", forgotten=False, items=[]
         )
@@ -157,32 +167,38 @@ def _machines(opened: Opened | None) -> Machines:
             one.system, one.forgotten = record.system, record.forgotten
         one.items = sorted(rows, key=lambda row: (row.name, row.id))
         found.append(one)
-    return Machines(machines=found)
+    now = _Listed(Machines(machines=found), frozenset(stored))
+    return last if last == now else now
 
 
-def _item(opened: Opened, key: tuple[bytes, bytes], item: Item | None, points: list[PointName]) -> ItemInfo:
-    name, kind = (item.name, item.kind) if item is not None else (key[1].hex(), "")
-    if item is None:
+def _item(opened: Opened, machine: bytes, item: bytes, record: Item | None) -> ItemInfo:
+    """An item by its record; if that does not open, by its newest point, for which its machine is listed."""
+    name, kind = (record.name, record.kind) if record is not None else (item.hex(), "")
+    listing = opened.view.known(machine) if record is not None else opened.listing(machine)
+    points = listing.items.get(item, []) if listing is not None else []
+    if record is None:
         newest = first_that_opens(opened.vault, newest_first(points))
         if isinstance(newest, Point):
             name, kind = newest.item_name, newest.kind
-    times = [point.time for point in points]
-    return ItemInfo(
-        id=key[1].hex(), name=name, kind=kind or "files", points=len(points),
-        first=when(min(times, default=0)), last=when(max(times, default=0)),
-    )  # fmt: skip
+    return ItemInfo(id=item.hex(), name=name, kind=kind or "files", points=None if listing is None else len(points))
 
 
 def names_of(opened: Opened, machine: str, item: str) -> list[PointName]:
     """The points of an item, of a machine (`item` empty), or all (both empty), a few seconds old at most.
 
     2 listings for each machine whose points were not listed just now; of all machines, 1 more. Raises NotFound if
-    an id is none, UsageError for an item without its machine, and StoreError.
+    an id is none, UsageError for an item without its machine, or if all are too many, and StoreError.
     """
     if not machine:
         if item:
             raise UsageError("an item is named without its machine", "name the machine, too")
-        return [name for one in opened.machines() for name in opened.listing(one).names]
+        names = list[PointName]()
+        every = opened.machines()
+        for one in every:
+            if len(every) > MOST_MACHINES or len(names) > MOST_NAMES:
+                raise UsageError(f"{len(every):,} machines have too many recovery points", "choose a machine")
+            names += opened.listing(one).names
+        return names
     listing = opened.listing(id_of(machine, "machine"))
     return listing.items.get(id_of(item, "item"), []) if item else listing.names
 
@@ -243,7 +259,8 @@ def point(opened: Opened, point_id: str) -> PointInfo:
     """
     record = opened.whole_point(point_id)
     before, after = neighbours(opened, PointName.of(record), fresh=True)
-    known = opened.vault.machines()
+    machine = opened.vault.machine(record.machine)
+    known = {record.machine: machine[1]} if machine is not None else {}
     totals = record.totals
     return PointInfo(
         id=record.id.hex(), time=when(record.time or 1), finished=when(record.finished),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from catalog.errors import Damaged, RpdriveError
 from catalog.format.packs import Extent
@@ -38,6 +38,7 @@ from mount.browse.resources.matching import Fits
 MOST = 10_000  # hits kept of a search
 MOST_BYTES = 8 << 20  # bytes of their paths
 PROBLEMS = 100  # named; the rest is counted
+RECORDS = 256  # read before somebody is asked whether to go on
 DEEPEST = 64 << 10  # bytes of a path; what is below is not searched
 REMEMBERED = 24 << 20  # bytes of what is kept of the newest points' pages
 _MARKS = 512  # paths of the newest point by which that is seen
@@ -249,7 +250,7 @@ class _Item:
     """An item that is searched, and what the look at its newest point left for the look at all."""
 
     def __init__(self, names: list[PointName]) -> None:
-        self.names = names
+        self.key, self.count = names[0][:2], len(names)
         self.newest: Point | None = None
         self.marks = _Marks()
         self.open: dict[bytes, Hit] = {}  # the hits in the newest point that were kept, by path
@@ -257,7 +258,7 @@ class _Item:
     @property
     def weight(self) -> float:
         """The work of the look at all points, as a multiple of that at the newest: they share most pages."""
-        return 0.0 if len(self.names) < 2 else 1.0 + len(self.names) / 50
+        return 0.0 if self.count < 2 else 1.0 + self.count / 50
 
 
 class Scan:
@@ -282,35 +283,47 @@ class Scan:
         self._work = 1.0
         self._anywhere = False  # whether any point has the folder `below`
 
-    def run(self, names: Iterable[PointName]) -> None:
-        """Search these points. Raises Ended and StoreError; damage is noted, and costs what it damaged."""
-        items = [_Item(sorted(some, key=age, reverse=True)) for _key, some in iter_items(list(names))]
-        self.found.points_total = sum(len(item.names) for item in items)
-        self._work = sum(1.0 + item.weight for item in items) or 1.0
+    def run(self, groups: Sequence[Callable[[], list[PointName]]]) -> None:
+        """Search points: each of `groups` lists some items' whole points, for each of both looks.
+
+        Raises Ended and StoreError; damage is noted, and costs what it damaged.
+        """
         self._sieve.keeping = True
-        for item in items:
-            self._newest(item)
+        items = dict[tuple[bytes, bytes], _Item]()
+        self._work = 2.0 * len(groups) or 1.0
+        again = list[Callable[[], list[PointName]]]()
+        for group in groups:
+            self._work -= 2.0
+            for key, names in _by_item(group()):
+                items[key] = item = _Item(names)
+                self.found.points_total += item.count
+                self._work += 1.0 + item.weight
+                self._newest(item, names)
+                if item.count > 1 and group not in again[-1:]:
+                    again.append(group)
         self._sieve.keeping = False
-        for item in items:
-            if len(item.names) > 1 and item.newest is not None:
-                self._all(item)
-        if self._below and not self._anywhere and items:
+        for group in again:
+            for key, names in _by_item(group()):
+                known = items.pop(key, None)
+                if known is not None and len(names) > 1 and known.newest is not None:
+                    self._all(known, names)
+        if self._below and not self._anywhere and self.found.points_total:
             self.found.problem(f"no recovery point has the folder {path_text(self._below)}")
         self.found.fraction = 1.0
 
     # --- the newest point ---------------------------------------------------------------------------------
 
-    def _newest(self, item: _Item) -> None:
+    def _newest(self, item: _Item, names: list[PointName]) -> None:
         self._check()
-        point = first_that_opens(self._vault, iter(item.names))
+        point = first_that_opens(self._vault, iter(names))
         if not isinstance(point, Point):
-            self.found.problem(f"none of the points of item {item.names[0].item.hex()[:8]} can be read: {point}")
+            self.found.problem(f"none of the points of item {item.key[1].hex()[:8]} can be read: {point}")
         else:
             item.newest = point
             points = [point]
             whole = max(point.totals.entries, 1)
             before = self.found.entries
-            one = len(item.names) == 1
+            one = item.count == 1
             for path, variants in self._walk(points, item):
                 item.marks.add(path)
                 if self._fits(path):
@@ -325,11 +338,14 @@ class Scan:
 
     # --- all points ---------------------------------------------------------------------------------------
 
-    def _all(self, item: _Item) -> None:
-        self._check()
-        points, damaged = read_points(self._vault, item.names)
-        for error in damaged:
-            self.found.problem(f"a recovery point can't be read: {error}")
+    def _all(self, item: _Item, names: list[PointName]) -> None:
+        points = list[Point]()
+        for start in range(0, len(names), RECORDS):
+            self._check()
+            some, damaged = read_points(self._vault, names[start : start + RECORDS])
+            points += some
+            for error in damaged:
+                self.found.problem(f"a recovery point can't be read: {error}")
         points.sort(key=age)
         newest = next((1 << n for n, p in enumerate(points) if item.newest and p.id == item.newest.id), 0)
         everywhere = (1 << len(points)) - 1
@@ -352,7 +368,7 @@ class Scan:
                     hit.in_points(points, everywhere)
                     hit.counted = True
         item.open.clear()
-        self.found.points += len(item.names) - 1
+        self.found.points += item.count - 1
         self._done += item.weight
         self._progress(0.0)
 
@@ -405,3 +421,8 @@ class Scan:
 
 def age(name: PointName | Point) -> tuple[int, int, bytes]:
     return name.sequence, name.time, name.id
+
+
+def _by_item(names: list[PointName]) -> list[tuple[tuple[bytes, bytes], list[PointName]]]:
+    """The points of each item, the newest first."""
+    return [(key, sorted(some, key=age, reverse=True)) for key, some in iter_items(names)]

@@ -7,6 +7,8 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 from weakref import WeakKeyDictionary, ref
 
@@ -318,16 +320,19 @@ class Searches:
             tell=tell,
         )  # fmt: skip
         search.check()
-        scan.run(self._names(wanted))
+        scan.run(self._groups(wanted))
 
-    def _names(self, wanted: Wanted) -> list[PointName]:
+    def _groups(self, wanted: Wanted) -> list[Callable[[], list[PointName]]]:
+        """What lists the points to search: all of a machine at a time, so that no more names are kept."""
+        opened = self._opened
         if wanted.point:
-            return [self._opened.name(wanted.point)]
-        names = names_of(self._opened, wanted.machine or "", wanted.item or "")
-        if not wanted.machine:
-            machines = self._opened.vault.machines()
-            names = [n for n in names if not (n.machine in machines and machines[n.machine].forgotten)]
-        return names
+            name = opened.name(wanted.point)
+            return [lambda: [name]]
+        if wanted.machine:
+            return [partial(names_of, opened, wanted.machine, wanted.item or "")]
+        machines = opened.vault.machines()
+        every = [one for one in opened.machines() if not (one in machines and machines[one].forgotten)]
+        return [partial(names_of, opened, one.hex(), "") for one in every]
 
 
 _all: WeakKeyDictionary[Opened, Searches] = WeakKeyDictionary()

@@ -20,6 +20,7 @@ from mount.browse.resources.wire import name_of, path64, when
 from mount.view.versions import PrefetchingSource
 
 MOST = 2000  # versions shown, the newest
+NEWEST = 1000  # points that are compared at first
 _PROBLEMS = 100
 
 
@@ -44,21 +45,23 @@ class VersionRow(msgspec.Struct, kw_only=True):
 class VersionList(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The versions of a path, by the first point that has each. `missing`: the number of points without it.
 
-    `problems` says which points could not be read, or what of them.
+    `older` is how many older points were not looked at. `problems` says which points could not be read, or what of
+    them.
     """
 
     path: str
     name_bytes: str | None = None
     path64: str
     points_total: int
+    older: int
     rows: list[VersionRow]
     left_out: int
     missing: int
     problems: list[str]
 
 
-def versions(opened: Opened, machine: str, item: str, path: bytes) -> VersionList:
-    """The versions of a path (absolute) in an item. Reads no contents.
+def versions(opened: Opened, machine: str, item: str, path: bytes, most: int = NEWEST) -> VersionList:
+    """The versions of a path (absolute) in an item, in its newest points, at `most` so many. Reads no contents.
 
     2 listings, 1 request for each record not seen before, and the pages on the way, each once, however many points
     share it. Raises NotFound for ids that are none, UsageError, and StoreError.
@@ -66,7 +69,7 @@ def versions(opened: Opened, machine: str, item: str, path: bytes) -> VersionLis
     if not machine or not item:
         raise UsageError("versions are those of one item", "choose a machine and an item")
     names = names_of(opened, machine, item)
-    points, unread = read_points(opened.vault, list(names))
+    points, unread = read_points(opened.vault, names[-most:])
     points.sort(key=age)
     problems = [f"a recovery point can't be read: {error}" for error in unread]
     unknown = 0  # the points of which it is not known whether they have the path
@@ -91,7 +94,8 @@ def versions(opened: Opened, machine: str, item: str, path: bytes) -> VersionLis
     missing = (1 << len(points)) - 1 & ~has & ~unknown
     text, raw = name_of(here)
     return VersionList(
-        path=text, name_bytes=raw, path64=path64(here), points_total=len(names), rows=rows[-MOST:],
+        path=text, name_bytes=raw, path64=path64(here), points_total=len(names),
+        older=max(len(names) - most, 0), rows=rows[-MOST:],
         left_out=max(len(rows) - MOST, 0), missing=missing.bit_count(), problems=problems[:_PROBLEMS],
     )  # fmt: skip
 

@@ -85,14 +85,15 @@ def test_answers_have_the_form_that_is_specified(
     def asked(**query: Any) -> Any:
         return page.api("GET", path.format(**ids), **query)
 
-    found = asked()
+    found, about = asked(), dict[str, str]()
     point = ids["point"]
     if path.endswith(("/text", "/hex")):
         found = asked(at=at_of(page, point))
     elif path in ("/versions", "/diff", "/compare"):
         (row,) = page.get("/points")["points"]
         about = {"machine": row["machine"], "item": row["item"], "before": point, "after": point}
-        found = asked(at=at_of(page, point), **about)
+        about["at"] = at_of(page, point)
+        found = asked(**about)
     assert found.status == 200 or path == "/restores/{id}", found
     assert found.headers["content-type"].partition(";")[0] == operation.media
     if operation.answer not in (bytes, dict) and found.status == 200:
@@ -102,7 +103,7 @@ def test_answers_have_the_form_that_is_specified(
             answer = asked(**{query.name: value})
             assert answer.status == 400 and answer.json["message"], (query, value, answer)
         for value in just_enough(query):
-            answer = asked(**{query.name: value})
+            answer = asked(**{**about, query.name: value})
             assert answer.status in (200, 404, 409), (query, value, answer)
 
 

@@ -66,7 +66,7 @@ def scan(
 ) -> Found:
     found = Found()
     source = source or DirectSource(vault)
-    Scan(vault, source, matcher(text), found, below=below, check=nothing, tell=nothing).run(names)
+    Scan(vault, source, matcher(text), found, below=below, check=nothing, tell=nothing).run([lambda: list(names)])
     return found
 
 

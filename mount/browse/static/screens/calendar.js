@@ -212,7 +212,7 @@ class Calendar extends Screen {
             </option>
             ${machine.items.map((/** @type {any} */ item) => html`
               <option value="${machine.id}/${item.id}" ?selected=${chosen === `${machine.id}/${item.id}`}>
-                ${machine.name}: ${item.name} (${count(item.points, "point", "points")})
+                ${machine.name}: ${item.name}${item.points === null ? "" : ` (${count(item.points, "point", "points")})`}
               </option>`)}`)}
         </select>
       </label>`;

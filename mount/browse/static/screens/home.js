@@ -101,7 +101,7 @@ class Home extends Looking {
     const first = machines.slice(0, NAMES);
     return html`<section aria-labelledby="items"><h2 id="items">Machines</h2><ul class="plain stack">
       ${first.map((machine) => html`<li><h3>${shown(machine.name)}</h3><ul>${machine.items.slice(0, 20).map((/** @type {any} */ item) =>
-        html`<li><a href=${calendar(machine.id, item.id)}>${shown(item.name)}</a>, ${count(item.points, "recovery point")}</li>`)}</ul></li>`)}
+        html`<li><a href=${calendar(machine.id, item.id)}>${shown(item.name)}</a></li>`)}</ul></li>`)}
       </ul>${machines.length > NAMES ? html`<p>and ${machines.length - NAMES} more</p>` : nothing}</section>`;
   }
 

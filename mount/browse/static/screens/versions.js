@@ -47,7 +47,7 @@ class Versions extends Screen {
     this.answer = null;
     this.ticked = [];
     this.compared = null;
-    const answer = await get("/versions", this.place);
+    const answer = await get("/versions", {...this.place, points: this.url.searchParams.get("points")});
     if (!fresh()) return;
     this.answer = answer;
     const before = this.url.searchParams.get("before");
@@ -104,17 +104,21 @@ class Versions extends Screen {
   }
 
   list() {
-    const {points_total: total, missing, left_out: left = 0, problems = []} = this.answer;
+    const {points_total: total, older, missing, left_out: left = 0, problems = []} = this.answer;
     const rows = this.rows;
+    const all = html`<a href="?points=${total}">Compare all ${count(total, "point", "points")}</a>`;
     if (!rows.length) {
-      return html`<rp-empty .why=${total ? `None of the ${count(total, "point", "points")} of this item has this path.`
-        : "This item has no recovery point."}></rp-empty>`;
+      return html`<rp-empty .why=${total ? `None of the ${older ? `newest ${(total - older).toLocaleString("en")} of the `
+        : ""}${count(total, "point", "points")} of this item has this path.` : "This item has no recovery point."}
+        .advice=${older ? all : nothing}></rp-empty>`;
     }
     return html`
       <p class="muted">
-        ${count(rows.length, "version", "versions")} in ${count(total, "point", "points")}${missing
+        ${count(rows.length, "version", "versions")} in ${older ? html`the newest ${(total - older).toLocaleString("en")} of
+          ` : nothing}${count(total, "point", "points")}${missing
           ? html`; ${count(missing, "point doesn't have it", "points don't have it")}` : nothing}${left
           ? html`; ${count(left, "older version is", "older versions are")} not listed` : nothing}.
+        ${older ? html`${all}; that takes a while.` : nothing}
         <span class="keys">[ goes to the version before, ] to the one after, p preview, d download, r restore.</span>
       </p>
       ${problems.length ? html`<details><summary>! ${count(problems.length, "point")} could not be read</summary>

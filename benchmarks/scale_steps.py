@@ -26,7 +26,7 @@ TIMEOUT = 1800.0  # s
 OF_ONE: dict[str, tuple[str, ...]] = {
     "points of a machine": ("points", "--json", *ONE),
     "points, why": ("points", "--why", "--json", *ONE),
-    "ls of a folder, newest point": ("ls", "/folder-001", *ONE),
+    "ls of a folder, newest point": ("ls", "latest:/folder-001", *ONE),
     "find in the newest point": ("find", "file-001.txt", *ONE),
     "find in all points": ("find", "file-001.txt", "--all-points", "--json", *ONE),
     "versions of a file": ("versions", FILE, "--json", *ONE),
@@ -103,9 +103,7 @@ class Steps:
     def _command(self, step: str, words: tuple[str, ...]) -> Iterator[Row]:
         home = self._home()
         for name in (step, step + AGAIN) if self._again else (step,):
-            row = self.measured(
-                name, lambda: command.run(home, self._url, *words, exit_code=None, timeout=TIMEOUT)[0]
-            )
+            row = self.measured(name, lambda: command.run(home, self._url, *words, timeout=TIMEOUT)[0])
             yield row
             if row.took is None:
                 return

@@ -17,10 +17,12 @@ import msgspec
 
 from backup.job import opened
 from backup.request import Request
+from backup.run import Result
 from catalog.access.session import Session
-from tests.kit.made.command import ROOT, Took, Watch, prepared
+from tests.kit.made.command import ROOT, Took, Watch, limit_memory, prepared
 from tests.kit.made.contents import Contents
 from tests.kit.made.source import Files, MadeSystem, ManyFiles, OfPoint
+from tests.kit.made.store import MadeScheme
 from tests.kit.vaults import home_of
 
 
@@ -38,6 +40,21 @@ def run(folder: Path, vault: str, machine: str, *words: str | int) -> tuple[Took
     return msgspec.json.decode(out.read_bytes(), type=Took), said
 
 
+def saved(scheme: MadeScheme, address: str, machine: str, files: Files | int) -> Result:
+    """Back up made-up files, or those of a made-up machine at one of its points, in this process."""
+    session = Session(vault=address)
+    try:
+        vault = session.open_vault()
+        if isinstance(files, int):
+            number = int(machine.rpartition("-")[2])
+            files = OfPoint(Contents(vault.keys, scheme.opened[-1].shape), number, files)
+        request = Request([Path("/")], machine=machine, snapshot="never")
+        with opened(session, vault, request, MadeSystem(files)) as job:
+            return job.run()
+    finally:
+        session.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
@@ -48,19 +65,10 @@ def main() -> None:
     parser.add_argument("--changed", type=int, default=0, help="folders that each run finds changed")
     parser.add_argument("--point", type=int, default=0)
     options = parser.parse_args()
+    limit_memory()
     watch = Watch(scheme := prepared())
-    session = Session(vault=options.vault)
-    vault = session.open_vault()
-    if options.files:
-        files: Files = ManyFiles(options.files, options.run, options.changed)
-    else:
-        store = scheme.opened[0]
-        number = int(options.machine.rpartition("-")[2])
-        files = OfPoint(Contents(vault.keys, store.shape), number, options.point)
-    request = Request([Path("/")], machine=options.machine, snapshot="never", exclude_files=[])
-    with opened(session, vault, request, MadeSystem(files)) as job:
-        result = job.run()
-    session.close()
+    many = ManyFiles(options.files, options.run, options.changed) if options.files else None
+    result = saved(scheme, options.vault, options.machine, many or options.point)
     options.out.write_bytes(msgspec.json.encode(watch.took()))
     progress = result.progress
     said = {

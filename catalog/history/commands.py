@@ -31,6 +31,10 @@ def find(
         bool, typer.Option("--regex", help="PATTERN is a regular expression, searched for in the whole path")
     ] = False,
     ignore_case: Annotated[bool, typer.Option("--ignore-case", "-i", help="ignore case")] = False,
+    newest: Annotated[
+        int | None,
+        typer.Option("--newest", metavar="N", min=1, help="look at the newest N points of each item only"),
+    ] = None,
     machine: MachineName = None,
     item: ItemName = None,
     as_json: Json = False,
@@ -43,12 +47,16 @@ def find(
     """
     if all_points and point is not None:
         raise UsageError("--all-points and --point exclude each other", "use one of them")
+    if newest is not None and not all_points:
+        raise UsageError("--newest is about several recovery points", "add --all-points")
     session: Session = ctx.obj
     vault = session.open_vault(meanwhile=importing("catalog.history.show"), reading=True)
     from catalog.history.show import show_found
 
     place = None if all_points else point or "latest"
-    show_found(vault, text, place, machine, item, regex=regex, ignore_case=ignore_case, as_json=as_json)
+    show_found(
+        vault, text, place, machine, item, regex=regex, ignore_case=ignore_case, newest=newest, as_json=as_json
+    )
 
 
 @app.command("versions")
@@ -58,6 +66,10 @@ def versions(
     path: Annotated[
         str, typer.Argument(metavar="PATH", help="path of a file or folder on the machine that was backed up")
     ],
+    newest: Annotated[
+        int | None,
+        typer.Option("--newest", metavar="N", min=1, help="look at the newest N points of each item only"),
+    ] = None,
     machine: MachineName = None,
     item: ItemName = None,
     as_json: Json = False,
@@ -70,7 +82,7 @@ def versions(
     vault = session.open_vault(meanwhile=importing("catalog.history.show"), reading=True)
     from catalog.history.show import show_versions
 
-    show_versions(vault, path, machine, item, as_json=as_json)
+    show_versions(vault, path, machine, item, newest=newest, as_json=as_json)
 
 
 @app.command("diff")

@@ -28,7 +28,7 @@ from catalog.points.listing import point_json
 from catalog.points.opening import listed_points, open_point
 from catalog.screen.output import for_stdout, print_json, print_rows, print_table, say
 from catalog.screen.stderr import warn
-from catalog.screen.text import text_json
+from catalog.screen.text import counted, text_json
 from catalog.vault import Vault
 
 
@@ -41,12 +41,13 @@ def show_found(
     *,
     regex: bool,
     ignore_case: bool,
+    newest: int | None,
     as_json: bool,
 ) -> None:
-    """Print the paths that match a pattern, in one point, or in all if `point` is None."""
+    """Print the paths that match a pattern, in one point, or, if `point` is None, in all or the `newest`."""
     fits = pattern(text, regex=regex, ignore_case=ignore_case)
     all_points = point is None
-    lines = all_timelines(vault, machine, item) if point is None else one_point(vault, point, machine, item)
+    lines = all_timelines(vault, machine, item, newest) if point is None else one_point(vault, point, machine, item)
     source = DirectSource(vault)
 
     def hits() -> Iterator[tuple[Timeline, Hit]]:
@@ -64,7 +65,7 @@ def show_found(
                     yield line, hit
 
     if as_json:
-        head = {"pattern": text, "points": lines.point_count}
+        head = {"pattern": text, "points": lines.point_count, **_older_json(lines, newest)}
         print_rows(head, "found", (hit_json(line, hit) for line, hit in hits()))
         raise_damaged(lines)
         return
@@ -80,30 +81,39 @@ def show_found(
     if not count:
         where = f"{lines.point_count:,} recovery points" if all_points else "that point"
         warn(f"nothing in {where} matches {text!r}")
+    _tell_older(lines)
     raise_damaged(lines)
 
 
-def show_versions(vault: Vault, path: str, machine: str | None, item: str | None, *, as_json: bool) -> None:
-    """Print the contents that a path had over all points. Raises NotFound if no point has it, and UsageError."""
+def show_versions(
+    vault: Vault, path: str, machine: str | None, item: str | None, *, newest: int | None, as_json: bool
+) -> None:
+    """Print the contents that a path had over all points, or the `newest`.
+
+    Raises NotFound if no point has it, and UsageError.
+    """
     raw = os.fsencode(path)
     if not parts(raw):
         raise UsageError("every recovery point has a root", "name a file or folder below it")
-    lines = all_timelines(vault, machine, item)
+    lines = all_timelines(vault, machine, item, newest)
     source = DirectSource(vault)
     found = [(line, versions(source, line.points, raw)) for line in lines.found]
     found = [(line, history) for line, history in found if history.found]
     if not found:
+        _tell_older(lines)
         raise_damaged(lines)
         raise NotFound(
             f"none of {lines.point_count:,} recovery points has {path_text(raw)}",
             elsewhere(raw) or "`rpdrive find --all-points NAME` finds names",
         )
     if as_json:
-        print_json({**text_json("path", raw), "items": [versions_json(line, history) for line, history in found]})
+        items = [versions_json(line, history) for line, history in found]
+        print_json({**text_json("path", raw), **_older_json(lines, newest), "items": items})
     else:
         for line, history in found:
             _print_heading(lines, line.title)
             print_table(VERSION_COLUMNS, version_rows(line, history))
+        _tell_older(lines)
     raise_damaged(lines)
 
 
@@ -142,6 +152,15 @@ def show_differences(
     for change in counts.of(changes):
         print(clean(change_line(change)))
     print(counts)
+
+
+def _older_json(lines: Timelines, newest: int | None) -> dict[str, int]:
+    return {} if newest is None else {"older": lines.older}
+
+
+def _tell_older(lines: Timelines) -> None:
+    if lines.older:
+        warn(f"{counted(lines.older, 'older recovery point')} not looked at; --newest takes a larger number")
 
 
 def _print_heading(lines: Timelines, title: str) -> None:

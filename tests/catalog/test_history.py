@@ -469,6 +469,10 @@ def test_the_commands_tell_the_story(saved: tuple[Cli, Path, list[str]]) -> None
     assert len(cli.ok("versions", budget).splitlines()) == 4
     assert len(cli.json("versions", str(data / "letters"))["items"][0]["versions"]) == 3
     assert "find" in cli.fails("versions", "/nowhere", code=4)
+    recent = cli.json("versions", budget, "--newest", "2")
+    assert recent["older"] == 1 and [v["size"] for v in recent["items"][0]["versions"]] == [13, 0]
+    done = cli.run("find", "-a", "*.ods", "--newest", "1")
+    assert budget.encode() in done.stdout and b"2 older recovery points not looked at" in done.stderr
 
     changes = {c["path"]: (c["mark"], c["what"]) for c in cli.json("diff", ids[0], ids[1])["changes"]}
     assert changes == {
@@ -485,6 +489,7 @@ def test_the_commands_tell_the_story(saved: tuple[Cli, Path, list[str]]) -> None
     cli.fails("diff", ids[0], ids[1], "/nowhere", code=4)
     cli.fails("diff", ids[0], "ffffffff", code=4)
     cli.fails("find", "x", "--all-points", "--point", "latest", code=2)
+    cli.fails("find", "x", "--newest", "2", code=2)
 
 
 def test_items_of_several_machines(rpdrive: Cli, vault: Vault) -> None:

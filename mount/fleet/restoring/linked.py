@@ -36,6 +36,8 @@ class LinkedFiles:
         folder = self._shards.get(n)
         if folder is None:
             folder = self._shards[n] = self._folders.add(self._site, LINKED[n])
+            with self._target.handle(self._site) as site, suppress(FileExistsError):
+                self._target.disk.mkdir(folder.name, 0o700, dir_fd=site)
             folder.exists = True
         return folder, b"%d-%x" % (self._group, link)
 

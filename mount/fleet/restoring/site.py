@@ -104,7 +104,7 @@ class Site:
             time.sleep(LATE)  # who worked for an earlier run, and still does, has seen the new token
 
     def has_links(self) -> bool:
-        """Whether the file system has hard links; if so, makes room for linked files."""
+        """Whether the file system has hard links."""
         disk = self._disk
         with _told("the folder for the restore's own files could not be made"):
             try:
@@ -114,9 +114,6 @@ class Site:
                 pass
             except OSError:
                 return False
-            for folder in LINKED:
-                with suppress(FileExistsError):
-                    disk.mkdir(folder, 0o700, dir_fd=self._fd)
         return True
 
     def give_order(self, order: bytes) -> None:

@@ -104,7 +104,7 @@ class TogetherRestore(Restore):
             ],
             str(o.policy), o.permissions, o.by_name, o.trust_modes, o.verify,
             [t[1:] for t in texts if t[:1] == "+"], [t[1:] for t in texts if t[:1] == "-"], "ignore case" in texts,
-            o.own, any(s.point.links for s in sources) and site.has_links(),
+            o.own, site.has_links(),
         )  # fmt: skip
 
     # --- the parts ----------------------------------------------------------------------------------------------

@@ -10,13 +10,12 @@ import logging
 import os
 import queue
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from distributed import Client, Future
-from distributed.scheduler import KilledWorker
 from distributed.security import Security
 
 from catalog.errors import FleetFailed, UsageError
@@ -37,6 +36,9 @@ def quiet() -> None:
 class DaskPool:
     """Implements Pool with a client of a scheduler. The pool closes it. `where` names the scheduler for people."""
 
+    asked = staticmethod(answer)  # what runs on workers
+    depth = 2
+
     def __init__(self, client: Client, where: str) -> None:
         self._client, self._where = client, where
         self._run = uuid.uuid4().hex[:12]
@@ -54,12 +56,17 @@ class DaskPool:
         rows = found["workers"]
         return {str(at): str(row.get("host", at)) for at, row in rows.items() if row.get("status") != "closed"}
 
-    def start(self, ticket: str, order: bytes, where: Sequence[str]) -> None:
+    def start(self, ticket: str, order: bytes, worker: str) -> None:
         try:
             future = self._client.submit(
-                answer, order, key=f"rpdrive-{self._run}-{ticket}", workers=list(where), allow_other_workers=False,
-                retries=0, pure=False,
-            )  # fmt: skip
+                self.asked,
+                order,
+                key=f"rpdrive-{self._run}-{ticket}",
+                workers=[worker],
+                allow_other_workers=False,
+                retries=0,
+                pure=False,
+            )
         except (OSError, RuntimeError, ValueError) as e:
             raise FleetFailed(f"the scheduler at {self._where} takes nothing: {e}", "see its log") from e
         self._out[ticket] = future
@@ -83,9 +90,9 @@ class DaskPool:
     def _result(self, ticket: str, future: Future) -> Ended:
         try:
             if future.status != "finished":
-                error = future.exception(timeout=_ASK) if future.status == "error" else None
-                lost = isinstance(error, KilledWorker)
-                return Ended(ticket, None, "each time" if lost else _reason(error), lost)
+                return Ended(
+                    ticket, None, _reason(future.exception(timeout=_ASK) if future.status == "error" else None)
+                )
             return Ended(ticket, future.result(timeout=_GATHER))
         except Exception as e:  # noqa: BLE001 - it is another process that decides what is raised here
             return Ended(ticket, None, _reason(e))

@@ -1,16 +1,15 @@
 """Runs pieces on a pool of workers: hands out, tries again elsewhere, gives up. Knows no Dask, and no vault.
 
 A pool is a set of workers that comes and goes. Each is asked first whether it can do pieces of this run: one
-without the vault's key, or of another version, is told of once, and gets none. As many pieces are out as there are
-workers.
+without the vault's key, or of another version, is told of once, and gets none. Each worker works on one piece, and
+may have others that wait: a scheduler that starts workers as they are needed has to see that there is work.
 """
 
 from __future__ import annotations
 
-import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from catalog.errors import FleetFailed, RpdriveError
@@ -20,24 +19,21 @@ from mount.fleet.pieces import Failure, Piece, Reply, decode_reply
 TRIES = 3  # of a piece, each by another worker if there is one
 PATIENCE = 60.0  # seconds without any worker that can do pieces
 _LOOK_EVERY, _WAIT = 1.0, 0.5  # seconds
-_SHARERS = 32  # workers that may take a piece, at most
 _RENEW = "see docs/fleet.md"
 
 
 class Ended(NamedTuple):
-    """What was started and has ended: what the worker answered (None: nothing), or why there is no answer.
-
-    `lost`: the workers that had it are gone, one after the other.
-    """
+    """What was started and has ended: what the worker answered (None: nothing), or why there is no answer."""
 
     ticket: str
     data: object = None
     reason: str = ""
-    lost: bool = False
 
 
 class Pool(Protocol):
-    """Workers, and what they were asked."""
+    """Workers, and what they were asked. `depth` pieces are to be at a worker, of which it works on the first."""
+
+    depth: int
 
     def members(self) -> Mapping[str, str]:
         """The workers that are there: id -> name for people. An id is never that of another worker later.
@@ -46,8 +42,8 @@ class Pool(Protocol):
         """
         ...
 
-    def start(self, ticket: str, order: bytes, where: Sequence[str]) -> None:
-        """Ask one of these workers. If it is lost, another of them is asked. Raises FleetFailed."""
+    def start(self, ticket: str, order: bytes, worker: str) -> None:
+        """Ask a worker. If it is lost, nothing comes back. Raises FleetFailed."""
         ...
 
     def ended(self, seconds: float) -> list[Ended]:
@@ -94,8 +90,8 @@ class _Try:
 
     def __init__(self, piece: Piece) -> None:
         self.piece = piece
-        self.tries = self.lost = 0
-        self.where: tuple[str, ...] = ()
+        self.tries = self.lost = 0  # answers without a result; workers that were lost with it
+        self.worker = ""
         self.failed_at: set[str] = set()  # workers
 
 
@@ -120,10 +116,12 @@ class Fleet:
         self._pool, self._order_of, self._say = pool, order_of, say
         self._patience, self._clock = patience, clock
         self._added: deque[_Try] = deque()
+        self._given_up: deque[Outcome] = deque()
         self._out: dict[str, _Try] = {}
         self._asked: dict[str, str] = {}  # ticket -> worker
         self._known: dict[str, str] = {}  # all that were asked
         self._able: dict[str, float] = {}  # those that can, and since when they are there
+        self._load: dict[str, list[str]] = {}  # the tickets that each of these has, in order
         self._refusals: dict[str, str] = {}
         self._looked = float("-inf")
         self._without = self._began = clock()
@@ -133,7 +131,7 @@ class Fleet:
         """Add a piece while others are run: it comes before those that have not begun."""
         self._added.append(_Try(piece))
 
-    def run(self, pieces: Iterable[Piece]) -> Iterator[Outcome]:
+    def run(self, pieces: Iterable[Piece]) -> Generator[Outcome]:
         """Run pieces, and those that are added meanwhile: their outcomes, in any order.
 
         Pieces are taken as they can be handed out. Raises FleetFailed if no worker is left that can do them.
@@ -141,7 +139,9 @@ class Fleet:
         source = iter(pieces)
         self._without = self._began = self._clock()
         try:
-            while self._fill(source) or self._out or self._added:
+            while self._fill(source) or self._out or self._added or self._given_up:
+                while self._given_up:
+                    yield self._given_up.popleft()
                 for ended in self._pool.ended(_WAIT if self._out or not self._able else 0.0):
                     outcome = self._take(ended)
                     if outcome is not None:
@@ -153,6 +153,7 @@ class Fleet:
         self._pool.cancel([*self._out, *self._asked])
         self._out.clear()
         self._asked.clear()
+        self._load = {one: [] for one in self._able}
         now = self._clock()
         self.counts.present += sum(now - max(since, self._began) for since in self._able.values())
         self.counts.seconds += now - self._began
@@ -177,25 +178,17 @@ class Fleet:
         self._looked = now
         there = self._pool.members()
         for one in [one for one in self._able if one not in there]:
-            self.counts.gone += 1
-            self.counts.present += now - max(self._able.pop(one), self._began)
+            self._lose(one)
         for one, name in there.items():
             if one not in self._known:
                 self._known[one] = name
                 ticket = self._ticket()
                 self._asked[ticket] = one
-                self._pool.start(ticket, self._order_of(self.question), [one])
+                self._pool.start(ticket, self._order_of(self.question), one)
         for ticket, one in list(self._asked.items()):
             if one not in there:
                 self._asked.pop(ticket)
                 self._pool.cancel([ticket])
-        for ticket, given in list(self._out.items()):
-            if not any(one in there for one in given.where):
-                self._pool.cancel([ticket])
-                self._out.pop(ticket)
-                given.lost += 1
-                self.counts.lost += 1
-                self._added.append(given)
         if self._able:
             self._without = now
         elif now - self._without > self._patience:
@@ -204,6 +197,27 @@ class Fleet:
                 f"no worker can do anything since {int(self._patience)} s{f': {why}' if why else ''}",
                 FleetFailed.advice,
             )
+
+    def _lose(self, one: str) -> None:
+        """A worker is gone. It was at work on the first of the pieces that it had; the others had only waited."""
+        counts = self.counts
+        counts.gone += 1
+        counts.present += self._clock() - max(self._able.pop(one), self._began)
+        tickets = self._load.pop(one)
+        self._pool.cancel(tickets)
+        for n, ticket in enumerate(tickets):
+            given = self._out.pop(ticket)
+            counts.lost += 1
+            given.lost += n == 0
+            if given.lost < TRIES:
+                self._added.append(given)
+                continue
+            counts.failed += 1
+            label = given.piece.label
+            error = FleetFailed(
+                f"{label}: {TRIES} workers ended while they were at it", "see their logs, and memory"
+            )
+            self._given_up.append(Outcome(given.piece, None, error))
 
     def _answered(self, one: str, ended: Ended) -> None:
         """Take a worker's answer to the question whether it can do pieces."""
@@ -219,6 +233,7 @@ class Fleet:
             if not self.counts.workers:
                 self._began = self._clock()  # before, there was nobody
             self._able[one] = self._clock()
+            self._load[one] = []
             self.counts.workers += 1
             return
         self.counts.refused += 1
@@ -235,28 +250,47 @@ class Fleet:
         return str(self._tickets)
 
     def _fill(self, source: Iterator[Piece]) -> bool:
-        """Hand out as many pieces as there are workers. False if there is nothing left to hand out."""
+        """Hand out pieces. False if there is nothing left to hand out."""
         self._look()
-        while len(self._out) < len(self._able):
+        while self._load:
+            one = min(self._load, key=lambda one: len(self._load[one]))
+            if len(self._load[one]) >= self._pool.depth:
+                return True
             given = self._added.popleft() if self._added else None
             if given is None:
                 piece = next(source, None)
                 if piece is None:
+                    self._share()
                     return False
+                self.counts.pieces += 1
                 given = _Try(piece)
-            self._start(given)
+            if one in given.failed_at:
+                one = min(self._load, key=lambda one: (one in given.failed_at, len(self._load[one])))
+            self._start(given, one)
         return True
 
-    def _start(self, given: _Try) -> None:
-        if not given.tries and not given.lost:
-            self.counts.pieces += 1
-        able = [one for one in self._able if one not in given.failed_at] or list(self._able)
-        given.where = tuple(able if len(able) <= _SHARERS else random.sample(able, _SHARERS))
-        given.tries += 1
+    def _share(self) -> None:
+        """If there is a worker that has nothing to do, give it what waits at another."""
+        idle = [one for one, tickets in self._load.items() if not tickets]
+        waiting = [tickets[-1] for tickets in self._load.values() if len(tickets) > 1]
+        for one, ticket in zip(idle, waiting, strict=False):
+            given = self._withdrawn(ticket)
+            self._pool.cancel([ticket])
+            self._start(given, one)
+
+    def _withdrawn(self, ticket: str) -> _Try:
+        """What was out, and is no more."""
+        given = self._out.pop(ticket)
+        self._load[given.worker].remove(ticket)
+        return given
+
+    def _start(self, given: _Try, one: str) -> None:
+        given.worker = one
         self.counts.tasks += 1
         ticket = self._ticket()
         self._out[ticket] = given
-        self._pool.start(ticket, self._order_of(given.piece), given.where)
+        self._load[one].append(ticket)
+        self._pool.start(ticket, self._order_of(given.piece), one)
 
     def _take(self, ended: Ended) -> Outcome | None:
         """What something that has ended comes to: an outcome, or another try."""
@@ -264,14 +298,11 @@ class Fleet:
         if asked is not None:
             self._answered(asked, ended)
             return None
-        given = self._out.pop(ended.ticket, None)
-        if given is None:
+        if ended.ticket not in self._out:
             return None
+        given = self._withdrawn(ended.ticket)
+        given.tries += 1
         piece = given.piece
-        if ended.lost:
-            self.counts.failed += 1
-            why = f"{piece.label}: the workers that began with it ended, {ended.reason or 'each time'}"
-            return Outcome(piece, None, FleetFailed(why, "see the workers' logs, and their memory"))
         try:
             reply = decode_reply(ended.data, piece.id)
         except ValueError as e:
@@ -284,9 +315,8 @@ class Fleet:
 
     def _failed(self, given: _Try, error: RpdriveError, reply: Reply | None) -> Outcome | None:
         """Try a piece again, if another try may succeed."""
-        if (reply is None or reply.again) and given.tries - given.lost < TRIES:
-            if reply is not None:
-                given.failed_at.add(reply.worker)
+        if (reply is None or reply.again) and given.tries < TRIES:
+            given.failed_at.add(given.worker)
             self.counts.again += 1
             self._added.append(given)
             return None

@@ -15,7 +15,6 @@ from mount.fleet.here import Here
 Do: TypeAlias = Callable[[Here, bytes], bytes]
 
 KINDS = {
-    "echo": ("mount.fleet.kinds", "echo"),
     "test": ("mount.fleet.testing", "read_piece"),
     "check-trees": ("mount.fleet.checking", "trees_piece"),
     "check-slices": ("mount.fleet.checking", "slices_piece"),
@@ -33,8 +32,3 @@ def function_of(kind: str) -> Do:
     module, name = KINDS[kind]
     do: Do = getattr(import_module(module), name)
     return do
-
-
-def echo(here: Here, body: bytes) -> bytes:
-    """A piece that does nothing, for tests."""
-    return body

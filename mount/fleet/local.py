@@ -37,10 +37,8 @@ from mount.process.started import Started, start
 from mount.process.this import PROCESSES
 
 HOST = "127.0.0.1"
-_DEATHS = 2  # of its workers that a piece survives
 _SPARE = 8  # for each worker, processes that are started in place of one that ended
 _CONFIG = {
-    "distributed.scheduler.allowed-failures": _DEATHS,
     "distributed.scheduler.worker-ttl": "60s",
     "distributed.scheduler.work-stealing": False,
     "distributed.scheduler.active-memory-manager.start": False,
@@ -88,6 +86,8 @@ class _Worker(_Quiet, Worker):  # type: ignore[misc]
 
 class LocalPool(DaskPool):
     """Implements Pool with `count` processes of this machine."""
+
+    depth = 1
 
     def __init__(self, count: int, keys: work.Keys, settings: Settings) -> None:
         quiet()

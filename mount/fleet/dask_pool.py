@@ -6,6 +6,7 @@ with certificates of both sides, unless its address is a loopback address or the
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import queue
@@ -42,6 +43,7 @@ class DaskPool:
     def __init__(self, client: Client, where: str) -> None:
         self._client, self._where = client, where
         self._run = uuid.uuid4().hex[:12]
+        self._numbers = itertools.count(1)
         self._out: dict[str, Future] = {}
         self._done: queue.SimpleQueue[tuple[str, Future]] = queue.SimpleQueue()
 
@@ -61,7 +63,7 @@ class DaskPool:
             future = self._client.submit(
                 self.asked,
                 order,
-                key=f"rpdrive-{self._run}-{ticket}",
+                key=f"rpdrive-{self._run}-{next(self._numbers)}",
                 workers=[worker],
                 allow_other_workers=False,
                 retries=0,
@@ -81,7 +83,8 @@ class DaskPool:
             row = self._done.get(timeout=seconds) if seconds else self._done.get_nowait()
             while True:
                 ticket, future = row
-                if self._out.pop(ticket, None) is not None:
+                if self._out.get(ticket) is future:
+                    self._out.pop(ticket)
                     found.append(self._result(ticket, future))
                 row = self._done.get_nowait()
         except queue.Empty:

@@ -235,7 +235,7 @@ def test_what_is_no_answer_is_refused_and_named(local: Local) -> None:
 def test_another_vault_and_another_version_are_refused_in_a_line(local: Local) -> None:
     for options, word in (({"vault": b"x" * 16}, "is the vault"), ({"version": "9.9/9"}, "is installed there")):
         local.said.clear()
-        fleet = local.fleet(**options)  # type: ignore[arg-type]
+        fleet = local.fleet(**options)
         fleet._patience = 1.5
         with pytest.raises(FleetFailed, match="no worker can do anything"):
             list(fleet.run([Piece("echo", "e", b"", "")]))

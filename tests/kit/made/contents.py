@@ -82,8 +82,8 @@ class Contents:
         if not (0 < shape.folders <= MOST and 0 < shape.files <= MOST):
             raise ValueError(f"up to {MOST} folders of up to {MOST} files")
         self.keys, self.shape, self.names = keys, shape, Names(shape)
-        self.block = lru_cache(1 << 10)(self._block)
-        self.page = lru_cache(1 << 12)(self._page)
+        self.block = lru_cache(1 << 6)(self._block)
+        self.page = lru_cache(1 << 8)(self._page)
 
     def sizes(self) -> Sizes:
         """The sizes of all objects, which are the same for each machine."""

@@ -19,13 +19,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from machine import commit, compile_packages, machine, say
-from scale_fit import exponent, word
 from scale_steps import Row, Steps
+from scale_table import report
 
 from tests.kit.made import backup, command
 from tests.kit.made.make import make
-
-NOISE = {"requests": 1.0, "bytes": 10_000.0, "cpu": 0.1, "memory": 4.0}  # less is no growth
 
 
 class Sizes(NamedTuple):
@@ -88,7 +86,7 @@ class Bench:
 
     def _full(self) -> Iterator[tuple[int, list[Row]]]:
         machines, points = self._sizes.full
-        yield machines * points, self._made(machines, points)
+        yield machines * points, self._made(machines, points, again=False)
 
     def _files(self) -> Iterator[tuple[int, list[Row]]]:
         for files in self._sizes.files:
@@ -138,37 +136,6 @@ def vars_of(row: Row) -> dict[str, Any]:
         "requests": took.total, "bytes": took.carried, "cpu": took.cpu, "memory": took.memory,
         "seconds": took.seconds, "making": took.making, "kinds": took.requests,
     }  # fmt: skip
-
-
-def growth(rows: dict[int, dict[str, Any]], step: str, field: str) -> float | None:
-    """The exponent of a field; None where it was not measured at three sizes."""
-    sizes = [size for size in sorted(rows) if field in rows[size].get(step, {})]
-    if len(sizes) < 3:
-        return None
-    return exponent(sizes, [rows[size][step][field] for size in sizes], NOISE[field])
-
-
-def report(rows: dict[str, dict[int, dict[str, Any]]]) -> str:
-    """Markdown: a table for each direction."""
-    lines = []
-    for direction, found in rows.items():
-        sizes = sorted(found)
-        heads = " | ".join(f"{size:,}" for size in sizes)
-        lines += [
-            f"### {direction}", "",
-            f"| requests at {direction} | {heads} | requests | bytes | CPU | memory | CPU, s | memory, MiB |",
-            "|---|" + "---:|" * len(sizes) + "---|---|---|---|---:|---:|",
-        ]  # fmt: skip
-        for step in dict.fromkeys(step for size in sizes for step in found[size]):
-            cells = [found[size].get(step, {}) for size in sizes]
-            counts = [f"{cell['requests']:,}" if "requests" in cell else cell.get("why", "") for cell in cells]
-            fits = [growth(found, step, field) for field in NOISE]
-            words = ["" if fit is None else f"{word(fit)} ({fit:.2f})" if fit else "constant" for fit in fits]
-            last = cells[-1]
-            ends = [f"{last['cpu']:.2f}", f"{last['memory']}"] if "cpu" in last else ["", ""]
-            lines.append(f"| {' | '.join([step, *counts, *words, *ends])} |")
-        lines.append("")
-    return "\n".join(lines)
 
 
 def main() -> int:

@@ -20,6 +20,7 @@ from catalog.check.notes import note
 from catalog.check.report import Report
 from catalog.check.vanished import check_records
 from catalog.errors import Damaged, RpdriveError, StoreFull
+from catalog.format.blocks import PackKind
 from catalog.format.checks import ChecksRecord
 from catalog.format.records import Machine, PointName
 from catalog.mark.last import LastMark
@@ -32,12 +33,16 @@ BLOCKS = 2  # the level from which blocks are read
 
 
 class Request(NamedTuple):
-    """What to check: up to which level, of whom (ids; None: all), and how much of the packs."""
+    """What to check: up to which level, of whom (ids; None: all), and how much of the packs.
+
+    `listed` gets what reading the trees of a machine takes, before it begins: requests and bytes.
+    """
 
     level: int
     machine: bytes | None = None
     item: bytes | None = None
     budget: Budget = Budget()
+    listed: Callable[[int, int], None] = lambda requests, size: None
 
     @property
     def is_noted(self) -> bool:
@@ -222,6 +227,8 @@ class Group:
                 report.notes.append(f"{unknown:,} {are} newer than the last check of level 1 on this machine")
             if not something:
                 return None  # otherwise the trees are read, for the names of the files
+        trees = [obj.size for obj in ground.objects if obj.kind is PackKind.TREE]
+        request.listed(len(trees) + len(ground.roots.roots), sum(trees))
         marked = read_trees(ground, self._follow, bad_blocks(self.earlier.bad))
         try:
             self._told(ground, marked)

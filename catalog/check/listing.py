@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from catalog.check.finding import Finding, What
 from catalog.check.report import Report
+from catalog.cost.before import Before
+from catalog.cost.use import Use
 from catalog.format.checks import SLICES
 from catalog.format.records import Machine, PointName
 from catalog.format.vaultfile import VaultFile
@@ -59,16 +61,18 @@ class Planned(Protocol):
     def bytes(self) -> int: ...
 
 
-def cost_line(plans: Sequence[Planned], price: float) -> str:
-    """What reading packs is going to cost. `price` is that of transfer (US dollars a GB); 0: none."""
+def plan_line(plans: Sequence[Planned]) -> str:
+    """What is going to be read of packs."""
     packs, size = sum(plan.packs for plan in plans), sum(plan.bytes for plan in plans)
     slices = sum(len(plan.slices) for plan in plans)
-    line = (
-        f"reading {slices} of {len(plans) * SLICES} slices: {size_text(size)}, at least {counted(packs, 'request')}"
-    )
-    if price:
-        line += f"; about ${size / 1e9 * price:,.2f} for the transfer, unless this machine is in the store's region"
-    return line
+    what = f"reading {slices} of {len(plans) * SLICES} slices"
+    return f"{what}: {size_text(size)}, at least {counted(packs, 'request')}"
+
+
+def cost_line(plans: Sequence[Planned], before: Before) -> str:
+    """The same, and what it is going to cost, if anything."""
+    use = Use(read=sum(plan.packs for plan in plans), received=sum(plan.bytes for plan in plans))
+    return plan_line(plans) + before.price(use)
 
 
 def _finding(finding: Finding) -> str:

@@ -15,6 +15,8 @@ from catalog.check.listing import cost_line, lines, report_json
 from catalog.check.options import Options
 from catalog.check.packs import CHEAP_READ, READ
 from catalog.check.report import Report
+from catalog.cost.before import Before
+from catalog.cost.use import Use
 from catalog.errors import Damaged
 from catalog.machines.registry import id_here
 from catalog.points.opening import scope
@@ -22,7 +24,6 @@ from catalog.points.seen import Seen
 from catalog.screen.output import print_json, say
 from catalog.screen.phases import PhaseScreen
 from catalog.screen.stderr import warn
-from catalog.store.address import scheme_of
 from catalog.vault import Vault
 
 
@@ -30,11 +31,19 @@ def run_check(
     session: Session, vault: Vault, machine: str | None, item: str | None, options: Options, *, as_json: bool
 ) -> int:
     """Check, and print the findings. The exit code: that of damage if any was found. Raises UsageError."""
-    price = scheme_of(session.address).transfer_price
+    before, trees = Before(session), Use()
 
     def announce(plans: Sequence[Plan]) -> None:
         if not as_json:
-            warn(cost_line(plans, price))
+            warn(cost_line(plans, before))
+
+    def listed(requests: int, size: int) -> None:
+        """Say once that reading trees costs much: the first time that what is known of them does."""
+        nonlocal trees
+        trees += Use(read=requests, received=size)
+        line = before.line("reading the folders of points", trees)
+        if line and not as_json:
+            warn(line)
 
     seconds = options.seconds()
     own = id_here(session.settings, vault) or bytes(16)
@@ -42,7 +51,7 @@ def run_check(
         options.share(), None if seconds is None else time.monotonic() + seconds, own,
         CHEAP_READ if session.is_local else READ, announce,
     )  # fmt: skip
-    request = Request(options.level, *scope(vault, machine, item), budget)
+    request = Request(options.level, *scope(vault, machine, item), budget, listed)
     state = session.settings.state_to_read
     seen = Seen(state, vault).highest()
     with nullcontext() if as_json else PhaseScreen() as screen:

@@ -108,7 +108,7 @@ def check(shape: Shape, level: int, percent: float = 1.0) -> Use:
     m = shape.machines
     every = shape.items * shape.points  # points of a machine
     folders = _folders(shape)
-    lists: float = 1 + sum(map(pages, folders)) + 3 * pages(m)
+    lists: float = 1 + sum(map(pages, folders)) + 2 * pages(m)
     lists += m * (2 + pages(shape.packs) + pages(shape.trees) + pages(every))
     signed = min(m, shape.ledgers) + min(m, shape.places)
     use = opening() + Use(list=lists, read=signed, received=signed * RECORD)
@@ -121,7 +121,7 @@ def check(shape: Shape, level: int, percent: float = 1.0) -> Use:
     most = float("inf") if level > 2 else OPENED
     records = sum(min(most, count) for count in folders)
     index = min(most, m * shape.index) * _each(shape.index_bytes, shape.index)
-    small = m * every + records + noted
+    small = m * min(most, every) + records + noted  # points are opened as the store has them
     use += Use(
         list=m, read=small + m * shape.trees, write=2 * m, sent=2 * m * RECORD,
         received=small * RECORD + index + m * shape.tree_bytes,
@@ -143,7 +143,7 @@ def prune(shape: Shape, gone: float = 0, *, small: float = 0, new: float = 0, we
     """
     m = shape.machines
     every = shape.items * shape.points
-    lists = 3 + 2 * pages(m) + m * (2 + pages(shape.packs) + pages(shape.trees) + pages(every))
+    lists = 2 + 2 * pages(m) + m * (2 + pages(shape.packs) + pages(shape.trees) + pages(every))
     if weekly:
         lists += m * (1 + pages(shape.jobs) + pages(shape.index))
     changed = 2 if gone or small else 0

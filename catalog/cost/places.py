@@ -25,6 +25,11 @@ def provider_of(address: str) -> str:
     return FOLDER if name == "file" else name
 
 
+def is_free(address: str) -> bool:
+    """Whether a vault is in a folder, which nobody charges for."""
+    return provider_of(address) == FOLDER
+
+
 def priced(table: Table, address: str) -> Priced:
     """The prices of the vault at an address. Raises UsageError if the table has none."""
     provider, place = provider_of(address), table.place(address)

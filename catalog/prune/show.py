@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from catalog.access.session import Session
+from catalog.cost.before import Before
+from catalog.cost.use import Use
 from catalog.errors import WITH_PROBLEMS
 from catalog.protect.space import kept_after_deleting
 from catalog.prune.job import Request, SeriesResult, prune
@@ -21,9 +23,17 @@ from catalog.vault import Vault
 def prune_vault(session: Session, vault: Vault, request: Request, *, as_json: bool) -> int:
     """Prune as a command. Returns the exit code. Raises what `prune` does."""
 
+    before, use = Before(session), Use()
+
     def tell(outlook: Outlook) -> None:
-        if not as_json:
-            print("\n".join(outlook_lines(outlook)), flush=True)
+        nonlocal use
+        if as_json:
+            return
+        print("\n".join(outlook_lines(outlook)), flush=True)
+        use += Use(write=outlook.requests, received=outlook.read, copied=outlook.moved)
+        line = before.line("this prune", use)
+        if line:
+            print(f"  {line}", flush=True)
 
     with nullcontext() if as_json else PhaseScreen() as screen:
         results = prune(session, vault, request, screen or NoFollower(), tell)

@@ -91,7 +91,6 @@ class Scheme(ABC):
     forms: tuple[str, ...]  # the forms of its addresses, for help and messages
     patience = 60.0  # seconds for which a request without an answer is repeated; 0: never
     tokens: Tokens | None = None  # None: roles are advice, enforced only by rpdrive
-    transfer_price = 0.0  # US dollars a GB (10^9 bytes) that is read from elsewhere; 0: none is charged
 
     @abstractmethod
     def accepts(self, url: str) -> bool:

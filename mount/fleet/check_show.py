@@ -12,13 +12,13 @@ from catalog.check.listing import Planned, cost_line
 from catalog.check.options import Options
 from catalog.check.packs import CHEAP_READ, READ
 from catalog.check.show import show
+from catalog.cost.before import Before
 from catalog.errors import WITH_PROBLEMS
 from catalog.machines.registry import id_here
 from catalog.points.opening import scope
 from catalog.points.seen import Seen
 from catalog.screen.phases import NoFollower, PhaseScreen
 from catalog.screen.stderr import warn
-from catalog.store.address import scheme_of
 from catalog.vault import Vault
 from mount.fleet.checking import Checking
 from mount.fleet.engine import Fleet
@@ -36,11 +36,11 @@ def check_fleet(
     as_json: bool,
 ) -> int:
     """Check, and print the findings. Returns the exit code. Raises UsageError, FleetFailed and StoreError."""
-    price = scheme_of(session.address).transfer_price
+    before = Before(session)
 
     def announce(plans: Sequence[Planned]) -> None:
         if not as_json:
-            warn(cost_line(plans, price))
+            warn(cost_line(plans, before))
 
     own = id_here(session.settings, vault) or bytes(16)
     budget = Budget(options.share(), by=own, most=CHEAP_READ if session.is_local else READ)

@@ -96,7 +96,7 @@ class Job:
         if owner_by not in ("id", "name"):
             raise UsageError(f"--owner-by does not take {owner_by!r}", "use id or name")
         fold = platform.system() in IGNORE_CASE if ignore_case is None else ignore_case
-        self._session = session
+        self.session = session
         target = b"/" if to is None else os.path.abspath(os.fsencode(user_path(to)))
         self._options = Options(
             target, in_place, Policy(on_conflict), permissions, owner_by == "name",
@@ -131,8 +131,10 @@ class Job:
         item: str | None,
         observer: Observer | None = None,
         ask: Ask | None = None,
+        fetches: Callable[[int, int], None] | None = None,
     ) -> Report:
-        """Restore, followed by `observer`. `ask` says whether what a roll-back found may be removed.
+        """Restore, followed by `observer`. `ask` says whether what a roll-back found may be removed. `fetches` gets
+        what is about to be fetched from a store that is not near: requests and bytes.
 
         Raises Damaged if no file could be restored because of damage; Unsuitable if a volume can't be restored to
         the target; UsageError if a roll-back is not confirmed.
@@ -141,18 +143,22 @@ class Job:
         from mount.restore.run import Restore
         from mount.restore.volume.whole import whole_volume
 
-        restorer = self.restorer or Restore
         r = self.record
         r.vault = vault.id.hex()
         if not self.dry_run:
             ran = Ran(id=r.id, vault=r.vault, kind=r.kind, started=r.started)
-            self._noted = begin(self._session.settings.where("state"), ran)
-        own = self._options.own = id_here(self._session.settings, vault)
+            self._noted = begin(self.session.settings.where("state"), ran)
+        own = self._options.own = id_here(self.session.settings, vault)
         only = own or b"" if self._options.in_place and machine is None else None
-        near = self._options.near = self._session.is_local
-        disk = None if near else _disk(self._session)
+        near = self._options.near = self.session.is_local
+        disk = None if near else _disk(self.session)
         reader = Reader(vault, memory=TREES, page_memory=PAGES, disk=disk, disk_data=False)
-        restore = restorer(vault, reader, self._options)
+        fetches = None if near else fetches
+        restore = (
+            Restore(vault, reader, self._options, fetches=fetches)
+            if self.restorer is None
+            else self.restorer(vault, reader, self._options)
+        )
         report = self.report = restore.report
         try:
             with without_collection():
@@ -170,7 +176,7 @@ class Job:
                         "use `rpdrive restore`, or name a folder in it",
                     )
                 if whole is not None:
-                    self._volume(vault, reader, whole, report, observer, ask)
+                    self._volume(vault, reader, whole, report, observer, ask, fetches)
                 else:
                     state = WindowsState(reader, sources, self._options, controller=self._controller)
                     with Reporting(report.progress, observer):
@@ -191,8 +197,9 @@ class Job:
             self._keep(report)
 
     def _volume(
-        self, vault: Vault, reader: Reader, whole: Whole, report: Report, observer: Observer | None, ask: Ask | None
-    ) -> None:
+        self, vault: Vault, reader: Reader, whole: Whole, report: Report, observer: Observer | None,
+        ask: Ask | None, fetches: Callable[[int, int], None] | None,
+    ) -> None:  # fmt: skip
         """Restore a whole volume: look, refuse or ask, and write."""
         from mount.restore.volume.whole import WholeRestore, check, native
 
@@ -201,8 +208,8 @@ class Job:
         if home:
             o.target = native(whole.volume.place, o.system)
             self.record.target = _text(o.target)
-            _check_target(self._session, o.target)
-        work = WholeRestore(vault, reader, o, whole, home=home, spared=_spared(self._session))
+            _check_target(self.session, o.target)
+        work = WholeRestore(vault, reader, o, whole, home=home, spared=_spared(self.session), fetches=fetches)
         looked = report if self.dry_run else Report()
         with Reporting(looked.progress, observer):
             before = work.look(looked)
@@ -220,7 +227,7 @@ class Job:
     def _hooked(self, report: Report, sources: list[Source], work: Callable[[], object]) -> None:
         """The restore between its hooks; those of items run if one of the sources is of such an item."""
         r = self.record
-        hooks = Hooks(Path(), []) if self.dry_run else read_hooks(self._session.settings)
+        hooks = Hooks(Path(), []) if self.dry_run else read_hooks(self.session.settings)
         facts = job_facts(kind=r.kind, item=r.item, machine=r.machine, job=r.id, point=r.point, target=r.target)
         names = {source.point.item_name for source in sources}
         around = Around(hooks.of_items(names), "", facts, lambda text: report.problem(b"", text))
@@ -249,12 +256,12 @@ class Job:
         if self._noted is not None:
             problems = (p.path or _plain(p.reason).encode() for p in report.problems)
             end(
-                self._session.settings.where("state"), self._noted, problems, item_name=r.item,
+                self.session.settings.where("state"), self._noted, problems, item_name=r.item,
                 finished=r.finished, outcome=str(r.outcome), error=r.error, point=r.point, bytes=r.bytes,
                 files=r.files, problem_count=r.warning_count,
             )  # fmt: skip
         try:
-            LocalJobs(self._session.settings.state).add(r)
+            LocalJobs(self.session.settings.state).add(r)
         except LocalError:
             pass  # the restore itself succeeded
 

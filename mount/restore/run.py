@@ -44,10 +44,12 @@ class Restore:
         options: Options,
         disk: Disk = THIS_DISK,
         watch: Callable[[Target], Watch] | None = None,
+        fetches: Callable[[int, int], None] | None = None,
     ) -> None:
+        """`fetches` gets what a plan is about to fetch: requests and bytes."""
         self.report = Report()
         self._vault, self._reader, self._options, self._disk = vault, reader, options, disk
-        self._watch = watch
+        self._watch, self._fetches = watch, fetches
 
     def run(self, sources: list[Source]) -> Report:
         """Restore. Raises StoreError, or LocalError if the target can't be used or is full; reports the rest."""
@@ -107,6 +109,9 @@ class Restore:
                         planner.walk(source, in_place=o.in_place)
                     planner.finish()
                     report.planning = False
+                    if self._fetches is not None:
+                        lengths = [wanted.end - wanted.start for wanted in plan.ranges()]
+                        self._fetches(len(lengths), sum(lengths))
                     writer.write(plan)
                     linker.link(planning.links.pairs())
                     if o.verify:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 
 from catalog.screen.output import print_json, print_rows
-from catalog.screen.stderr import Screen
+from catalog.screen.stderr import Screen, warn
 from catalog.vault import Vault
 from mount.restore.display import dry_lines, planned_json, report_json, summary, surplus_lines
 from mount.restore.job import Job
@@ -17,7 +18,10 @@ from mount.restore.volume.surplus import Surplus
 def run_and_show(job: Job, vault: Vault, machine: str | None, item: str | None, *, as_json: bool) -> bool:
     """Run a job, with its progress on stderr and its result on stdout. False if it had problems."""
     with nullcontext() if as_json else Screen() as screen:
-        report = job.run(vault, machine, item, screen, None if screen is None else partial(_ask, screen, job))
+        if screen is None:
+            report = job.run(vault, machine, item)
+        else:
+            report = job.run(vault, machine, item, screen, partial(_ask, screen, job), _told(screen, job))
     if as_json:
         row = report_json(report, job.record, dry=job.dry_run)
         print_rows(row, "planned", planned_json(report)) if job.dry_run else print_json(row)
@@ -25,6 +29,24 @@ def run_and_show(job: Job, vault: Vault, machine: str | None, item: str | None, 
         for line in dry_lines(report, job.record) if job.dry_run else summary(report, job.record):
             print(line)
     return not report.problem_count
+
+
+def _told(screen: Screen, job: Job) -> Callable[[int, int], None]:
+    """Say what a restore costs before it fetches, if that is much."""
+    from catalog.cost.before import Before
+    from catalog.cost.use import Use
+
+    before, use = Before(job.session), Use()
+
+    def told(requests: int, size: int) -> None:
+        nonlocal use
+        use += Use(read=requests, received=size)
+        line = before.line("this restore", use)
+        if line:
+            with screen.aside():
+                warn(line)
+
+    return told
 
 
 def _ask(screen: Screen, job: Job, surplus: Surplus) -> bool | None:

@@ -67,6 +67,8 @@ ROOMS = {
     "catalog.cost.money": "catalog.cost.prices catalog.cost.use",
     "catalog.cost.counts": "catalog.cost.use catalog.store",
     "catalog.cost.places": "catalog.access catalog.cost.prices catalog.store.address",
+    "catalog.cost.before": "catalog.access catalog.cost.money catalog.cost.places catalog.cost.use catalog.errors"
+    " catalog.program catalog.screen",
     "catalog.plans.effective": "catalog.format",
     "catalog.plans.local": "catalog.access catalog.errors catalog.plans.effective",
     "catalog.policies.zone": "catalog.errors catalog.retention",
@@ -126,15 +128,17 @@ ROOMS = {
     "catalog.ledger": "catalog.access catalog.author catalog.errors catalog.format catalog.ledger.listed"
     " catalog.ledger.records catalog.ledger.state catalog.machines catalog.points catalog.policies.records"
     " catalog.promoted catalog.retention catalog.screen catalog.signing catalog.store catalog.vault",
-    "catalog.check": "catalog.access catalog.check.finding catalog.check.records catalog.errors catalog.format"
+    "catalog.check": "catalog.access catalog.check.finding catalog.check.records catalog.cost.before"
+    " catalog.cost.use catalog.errors catalog.format"
     " catalog.heap catalog.interruption catalog.ledger.records catalog.ledger.state catalog.machines"
     " catalog.mark catalog.places catalog.points catalog.processors catalog.schedule.noted catalog.screen"
-    " catalog.store catalog.store.address catalog.vault",
+    " catalog.store catalog.vault",
     "catalog.repair": "catalog.access catalog.direct catalog.errors catalog.format catalog.heap"
     " catalog.ledger.records catalog.machines catalog.mark catalog.places catalog.points catalog.screen"
     " catalog.signing catalog.store catalog.tree catalog.vault catalog.vault_json",
     "catalog.seeds.record": "catalog.errors catalog.format catalog.vault",
-    "catalog.prune": "catalog.access catalog.errors catalog.format catalog.interruption catalog.ledger"
+    "catalog.prune": "catalog.access catalog.cost.before catalog.cost.use"
+    " catalog.errors catalog.format catalog.interruption catalog.ledger"
     " catalog.ledger.records catalog.ledger.state catalog.machines catalog.mark catalog.places catalog.points"
     " catalog.policies.records catalog.promoted catalog.protect catalog.schedule.noted catalog.screen"
     " catalog.seeds.record catalog.signed catalog.signing catalog.store catalog.vault",
@@ -216,12 +220,13 @@ ROOMS = {
     " catalog.systems catalog.throttle catalog.vault mount.drivers mount.drivers.choice mount.place mount.view",
     "mount.restore.disk": "catalog.errors catalog.filesystems catalog.format catalog.mountinfo catalog.systems"
     " catalog.windows mount.view",
-    "mount.restore": "cache.disk cache.reader catalog.access catalog.disks catalog.disks.geometry"
-    " catalog.disks.probe catalog.errors catalog.format catalog.heap catalog.hooks catalog.interruption"
-    " catalog.jobs catalog.ledger.listed catalog.machines catalog.names catalog.patterns catalog.places"
-    " catalog.points catalog.processors catalog.program catalog.schedule.history catalog.schedule.noted"
-    " catalog.screen catalog.throttle catalog.tree catalog.vault catalog.windows mount.process"
-    " mount.restore.disk mount.view",
+    "mount.restore": "cache.disk cache.reader catalog.access catalog.cost.before catalog.cost.counts"
+    " catalog.cost.use"
+    " catalog.disks catalog.disks.geometry catalog.disks.probe catalog.errors catalog.format catalog.heap"
+    " catalog.hooks catalog.interruption catalog.jobs catalog.ledger.listed catalog.machines catalog.names"
+    " catalog.patterns catalog.places catalog.points catalog.processors catalog.program"
+    " catalog.schedule.history catalog.schedule.noted catalog.screen catalog.throttle catalog.tree"
+    " catalog.vault catalog.windows mount.process mount.restore.disk mount.view",
     "mount.loop.mounting": "catalog.errors catalog.mountinfo",
     "mount.loop": "catalog.disks catalog.disks.geometry catalog.disks.probe catalog.disks.tables"
     " catalog.errors catalog.screen mount.loop.mounting mount.place",
@@ -261,9 +266,10 @@ ROOMS = {
     "mount.fleet.restoring": "cache.reader catalog.errors catalog.format catalog.interruption catalog.screen"
     " catalog.tree catalog.vault mount.restore mount.restore.disk",
     "mount.fleet": "cache.disk catalog.access catalog.check catalog.check.finding catalog.check.records"
+    " catalog.cost.before"
     " catalog.errors catalog.format catalog.interruption catalog.jobs catalog.machines catalog.points"
     " catalog.program catalog.prune catalog.screen catalog.seeds.record catalog.signing catalog.store"
-    " catalog.store.address catalog.vault mount.fleet.restoring mount.process"
+    " catalog.vault mount.fleet.restoring mount.process"
     " mount.restore mount.restoretest",
     "mount.promoting": "catalog.access catalog.promotion catalog.screen mount.login",
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",

@@ -79,7 +79,6 @@ class AzureScheme(Scheme):
     name = "azure"
     forms = (_FORM,)
     tokens = AzureTokens()
-    transfer_price = 0.087  # internet egress of Western regions, 2026; none within a region
 
     def accepts(self, url: str) -> bool:
         return re.fullmatch(_ADDRESS, url) is not None

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catalog.access.session import Session
+from catalog.cost.before import Before
+from catalog.cost.counts import RANGE
+from catalog.cost.use import Use
 from catalog.disks.geometry import BESIDE, MOST, SUFFIX, Geometry, decode
 from catalog.errors import Damaged, LocalError, NotFound, RpdriveError, UsageError
 from catalog.format.records import Outcome
@@ -147,6 +150,9 @@ class DeviceJob:
         if self.dry_run:
             self.notes += ["there now: " + lines[0], *lines[1:]]
             return
+        cost = Before(self._session).line("fetching all of it", Use(read=size / RANGE, received=size))
+        if cost:
+            lines.append(f"{cost}; less if it has holes, or compresses.")
         lines.append(f"All of this is overwritten with {self.image} of {size_text(size)}.")
         if not self._ask(lines):
             raise UsageError(f"nothing was written to {device.path}", "type yes, or use --yes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -88,7 +89,9 @@ class WholeRestore:
         home: bool,
         spared: set[tuple[int, int]],
         disk: Disk = THIS_DISK,
+        fetches: Callable[[int, int], None] | None = None,
     ) -> None:
+        self._fetches = fetches
         self._vault, self._reader, self._options, self._disk = vault, reader, options, disk
         self._whole, self._home, self._spared = whole, home, spared
 
@@ -148,7 +151,9 @@ class WholeRestore:
             _join(report, again)
 
     def _restore(self, report: Report, watch: Watch) -> None:
-        restore = Restore(self._vault, self._reader, self._options, self._disk, lambda _target: watch)
+        restore = Restore(
+            self._vault, self._reader, self._options, self._disk, lambda _target: watch, self._fetches
+        )
         restore.report = report
         restore.run([self._whole.source])
 

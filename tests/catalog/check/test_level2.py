@@ -15,7 +15,7 @@ from catalog.check.finding import What
 from catalog.check.group import Request
 from catalog.check.job import check
 from catalog.check.level2 import Budget, groups
-from catalog.check.listing import cost_line, lines, report_json
+from catalog.check.listing import lines, plan_line, report_json
 from catalog.check.report import Report
 from catalog.errors import UsageError
 from catalog.format.blocks import PackKind
@@ -302,14 +302,12 @@ def test_the_plan_is_announced_before_anything_is_read(world: World) -> None:
 
     def announce(plans: Any) -> None:
         before = [name for name in world.memory.objects if name.startswith("checks/")]
-        said.append(f"{cost_line(plans, 0.087)} {before}")
+        said.append(f"{plan_line(plans)} {before}")
 
     world.check(2, budget=ALL._replace(announce=announce))
     (line,) = said
     assert line.startswith("reading 256 of 256 slices: ")
-    assert "about $0.00 for the transfer" in line
     assert line.endswith("[]")
-    assert "$" not in cost_line([], 0.0)
 
 
 def test_the_result_as_text_and_json(world: World) -> None:

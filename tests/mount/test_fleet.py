@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import platform
 import random
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from cache.reader import Reader
 from catalog.errors import NotFound
+from catalog.format.blocks import Buffer
+from mount.drivers.kernel.connection import Connection
 from mount.view import listings
 from mount.view.all_points import AllPointsView
 from mount.view.listings import Listings
 from mount.view.nodes import Folder
 from mount.view.numbers import ManyNumbers, Numbers
 from mount.view.versions import ALL_VERSIONS, RECENT, VERSIONS
-from tests.kit.drives import Maker
+from tests.kit.drives import Maker, eventually
 from tests.kit.fleet import HOUR, START, Fleet
 from tests.kit.fleet_drive import FleetDrive
 
@@ -97,10 +102,46 @@ def test_what_is_new_is_listed_by_its_month(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.needs_fuse
+def test_the_kernel_forgets_points_that_nobody_uses(tmp_path: Path) -> None:
+    if tuple(map(int, platform.release().split(".")[:2])) < (6, 18):
+        pytest.skip("this kernel can't be asked to forget")
+    with FleetDrive(tmp_path / "drive", 10, 1000, kept=2000) as drive:
+        held = drive.folder / "host0000" / "home" / "latest"
+        item = held.parent
+        subprocess.run(["ls", "-l", item], stdout=subprocess.DEVNULL, check=True)
+        oldest = sorted(os.listdir(item))[1]
+        place = os.open(item / oldest, os.O_PATH | os.O_DIRECTORY)
+        try:
+            for n in range(1, 10):
+                subprocess.run(
+                    ["ls", "-l", drive.folder / f"host{n:04d}" / "home"], stdout=subprocess.DEVNULL, check=True
+                )
+            eventually(lambda: drive.nodes <= 2500, "the kernel forgets")
+            # What is in use is where it was, and what was forgotten is found again, with the same number.
+            assert os.readlink(f"/proc/self/fd/{place}") == str(item / oldest)
+            assert os.listdir(place_of := f"/proc/self/fd/{place}") == []
+            assert os.stat(place_of).st_ino == (item / oldest).stat().st_ino
+            assert len({path.stat().st_ino for path in item.iterdir()}) == 1000 + 1  # `latest` leads to one of them
+        finally:
+            os.close(place)
+
+
+def test_a_kernel_that_cannot_forget_is_asked_once() -> None:
+    sent = list[int]()
+
+    def refuse(parts: Sequence[Buffer]) -> None:
+        sent.append(len(parts))
+        raise OSError(errno.EINVAL, "no such notice")
+
+    assert not Connection(refuse).prune([1 << 33 | 1, 2 << 33 | 1])
+    assert sent == [3]
+
+
+@pytest.mark.needs_fuse
 @pytest.mark.soak
 @pytest.mark.unmeasured
 def test_memory_of_a_drive_where_much_is_looked_at(tmp_path: Path) -> None:
-    """Some 520 bytes for each point that the kernel knows, measured; the listings are let go."""
+    """Some 520 bytes for each point that the kernel knows, measured; where it can forget some, they are few."""
     with FleetDrive(tmp_path / "drive", MACHINES, POINTS) as drive:
         for n in range(40):
             item = drive.folder / f"host{n:04d}" / "home"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import logging
+import struct
 from collections.abc import Callable, Sequence
 
 from catalog.format.blocks import Buffer
-from mount.drivers.kernel.protocol import NOTIFY_STORE_OUT, OUT_HEADER, Notify
+from mount.drivers.kernel.protocol import NOTIFY_PRUNE_OUT, NOTIFY_STORE_OUT, OUT_HEADER, Notify
 
 _OVER = (errno.ENODEV, errno.ECONNABORTED, errno.EBADF)
 _log = logging.getLogger("rpdrive.drive")
@@ -47,5 +48,20 @@ class Connection:
                 raise Ended from e
             if e.errno != errno.ENOENT:  # it has just forgotten the file
                 _log.warning("the kernel refuses a file's contents: %s", e)
+            return False
+        return True
+
+    def prune(self, node_ids: Sequence[int]) -> bool:
+        """Have the kernel forget those of the nodes that nobody uses. False if it can't: before Linux 6.18.
+
+        Waits for no request: the kernel takes no lock of a folder for it. Raises Ended.
+        """
+        ids = struct.pack(f"={len(node_ids)}Q", *node_ids)
+        head = NOTIFY_PRUNE_OUT.pack(len(node_ids), 0, 0)
+        try:
+            self._write((OUT_HEADER.pack(OUT_HEADER.size + len(head) + len(ids), Notify.PRUNE, 0), head, ids))
+        except OSError as e:
+            if e.errno in _OVER:
+                raise Ended from e
             return False
         return True

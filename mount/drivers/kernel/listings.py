@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import math
 from bisect import bisect_right
 
 from cache.memory import Lru
@@ -18,6 +19,8 @@ from mount.drivers.kernel.protocol import Opened
 from mount.drivers.kernel.records import FIRST_COOKIE, Encoded, plain, record_in
 from mount.view.point import TreeFolder, TreePage
 
+KEPT = 100_000  # points that were listed and are kept for the kernel, some 500 bytes each, if it can be asked
+_PRUNED = 4096  # forgotten with one message
 ENCODED = 64  # pages of folders kept encoded, some 25 KB each
 
 
@@ -61,7 +64,8 @@ class Listings:
         self.ahead = Ahead(reader, self.encoded)
         self._nodes = nodes
         self._reader = reader
-        self._send = connection.send
+        self._send, self._prune = connection.send, connection.prune
+        self._prune_at: float = KEPT
         self._changes = changes
         self._open: dict[int, OpenFolder] = {}
         self._handles = itertools.count(1)
@@ -131,6 +135,22 @@ class Listings:
         self._nodes.looked_up(answer.node_ids, links=answer.links, named=answer.named)
         if not self._send(unique, answer.parts):
             self._nodes.forget((counted, 1) for counted in answer.node_ids)
+        if answer.named:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Have the kernel forget points that nobody uses, the first listed first, if it knows more than KEPT."""
+        known = len(self._nodes)
+        if known <= KEPT:
+            self._prune_at = KEPT
+        if known <= self._prune_at:
+            return
+        self._prune_at = known + KEPT // 4  # it forgets them later, but those that are in use not at all
+        oldest = self._nodes.oldest_points(known - KEPT // 2)
+        for start in range(0, len(oldest), _PRUNED):
+            if not self._prune(oldest[start : start + _PRUNED]):
+                self._prune_at = math.inf
+                return
 
     def _list_tree(self, answer: Answer, folder: TreeFolder, after: int, plus: bool) -> TreePage | None:
         """Add entries; returns the page of the last."""

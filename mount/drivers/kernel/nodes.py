@@ -12,6 +12,7 @@ import errno
 import threading
 from bisect import bisect_left
 from collections.abc import Iterable
+from itertools import islice
 from typing import NamedTuple
 
 from cache.memory import Lru
@@ -147,6 +148,12 @@ class Nodes:
                     self._named.pop(node_id, None)
                     self._links.pop(node_id, None)
                     self._folders.pop(node_id)
+
+    def oldest_points(self, count: int) -> list[int]:
+        """The roots of points that were sent to the kernel first, and not opened since: so many at most."""
+        with self._lock:
+            found = (n for n in self._named if n & _IN_POINT == ROOT_ID and n >> POINT_SHIFT not in self._trees)
+            return list(islice(found, count))
 
     # --- from node ids to nodes ---------------------------------------------------------------------------
 

@@ -78,6 +78,7 @@ class Notify(IntEnum):
     INVAL_INODE = 2
     INVAL_ENTRY = 3
     STORE = 4
+    PRUNE = 9  # Linux 6.18
 
 
 class Init(IntFlag):
@@ -145,13 +146,14 @@ INTERRUPT_IN = Struct("=Q")  # 8: unique of the request
 NOTIFY_STORE_OUT = Struct("=QQII")  # 24, and then the data: nodeid, offset, size, padding
 NOTIFY_INVAL_ENTRY_OUT = Struct("=QII")  # 16, and then the name and \0: parent, namelen, flags
 NOTIFY_INVAL_INODE_OUT = Struct("=Qqq")  # 24: ino, off, len
+NOTIFY_PRUNE_OUT = Struct("=IIQ")  # 16: count, padding, spare; and then as many node ids (u64)
 
 SIZES = {
     IN_HEADER: 40, OUT_HEADER: 16, INIT_IN: 16, INIT_OUT: 64, ATTR: 88, ENTRY_OUT: 128, ATTR_OUT: 104,
     ATTR_OUT_HEAD: 16, DIRENT: 24, DIRENTPLUS: 152, GETATTR_IN: 16, OPEN_IN: 8, OPEN_OUT: 16, RELEASE_IN: 24,
     READ_IN: 40, GETXATTR_IN: 8, GETXATTR_OUT: 8, LSEEK_IN: 24, LSEEK_OUT: 8, STATFS_OUT: 80, STATX_IN: 24,
     STATX_OUT: 288, FORGET_IN: 8, BATCH_FORGET_IN: 8, FORGET_ONE: 16, INTERRUPT_IN: 8, NOTIFY_STORE_OUT: 24,
-    NOTIFY_INVAL_ENTRY_OUT: 16, NOTIFY_INVAL_INODE_OUT: 24,
+    NOTIFY_INVAL_ENTRY_OUT: 16, NOTIFY_INVAL_INODE_OUT: 24, NOTIFY_PRUNE_OUT: 16,
 }  # fmt: skip
 for _struct, _size in SIZES.items():
     if _struct.size != _size:  # not assert, which -O removes

@@ -144,7 +144,8 @@ def test_one_two_and_three(world: World, capsys: pytest.CaptureFixture[str]) -> 
     """The same tree, result and record as a single restore; and what more workers gain."""
     lines = [f"single: {world.seconds:.1f} s, {world.cpu:.1f} s of processors"]
     for count in (1, 2, 3):
-        workers, to, rows = world.workers(count), world.folder / f"to {count}", []
+        workers, to = world.workers(count), world.folder / f"to {count}"
+        rows: list[dict[str, Any]] = []
         seconds, cpu = world.timed(lambda to=to, rows=rows: rows.append(world.restored(to)), workers)  # type: ignore[misc]
         (row,) = rows
         assert totals(row) == totals(world.row)

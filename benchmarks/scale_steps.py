@@ -53,6 +53,7 @@ DRIVE = {
 }
 BACKUPS = ("take-over of a machine", "backup, nothing changed", "backup, a file changed")
 AGAIN = ", again"
+LOOKS = ("health", "watch")
 
 
 class Row(NamedTuple):
@@ -106,6 +107,13 @@ class Steps:
             row = self.measured(name, lambda: command.run(home, self._url, *words, timeout=TIMEOUT)[0])
             yield row
             if row.took is None:
+                return
+
+    def _settle(self, home: Path, words: tuple[str, ...]) -> None:
+        """Look at the vault until a look finds no job that it has not read: each reads 5,000 at most."""
+        for _look in range(10):
+            took, _said = command.run(home, self._url, *words, timeout=TIMEOUT)
+            if "get jobs" not in took.requests:
                 return
 
     def _drive(self) -> Iterator[Row]:

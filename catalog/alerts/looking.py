@@ -32,14 +32,14 @@ from catalog.policies.records import Policies
 from catalog.retention.decide import TRUSTED
 from catalog.retention.policy import Level, shortened
 from catalog.retention.policy import effective as effective_policy
-from catalog.schedule.history import ROWS, RUNNING, History, Ran
+from catalog.schedule.history import RUNNING, History, Ran
 from catalog.seeds.record import read_seeds
 from catalog.vault import Vault
 
 Key = tuple[bytes, bytes]  # machine and item
 JOBS_SINCE = 35 * DAY  # ns before now, from which records of jobs are read
 MOST_JOBS = 5_000  # records of jobs that are read at one look
-JOBS, LEAST_JOBS = 40_000, 20  # the newest so many of a vault count, as many of each machine, and so many at least
+JOBS, LEAST_JOBS = 10_000, 20  # the newest so many of a vault count, as many of each machine, and so many at least
 SHORTENED_SINCE = 14 * DAY  # ns before now, from which changes of policies are compared
 AHEAD = DAY  # ns by which the time of a job may be ahead of this machine's
 _MOST_UNTRUSTED = 1_000
@@ -259,7 +259,7 @@ class Looker:
 
 def jobs_of_each(machines: int) -> int:
     """How many jobs of each machine of a vault count, by the number of its machines."""
-    return min(ROWS, max(LEAST_JOBS, JOBS // max(machines, 1)))
+    return max(LEAST_JOBS, JOBS // max(machines, 1))
 
 
 def _job(name: JobName | StartName) -> JobName:

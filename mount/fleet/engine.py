@@ -129,6 +129,7 @@ class Fleet:
 
     def add(self, piece: Piece) -> None:
         """Add a piece while others are run: it comes before those that have not begun."""
+        self.counts.pieces += 1
         self._added.append(_Try(piece))
 
     def run(self, pieces: Iterable[Piece]) -> Generator[Outcome]:

@@ -7,9 +7,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from catalog.check.group import Request
+from catalog.check.job import check
 from catalog.cost import counts
-from catalog.cost.use import CLASSES, Use
+from catalog.cost.look import look
+from catalog.cost.use import CLASSES, Use, use_of
+from catalog.store.metered import MeteredStore
+from catalog.vault import Vault, open_vault
 from tests.catalog.cost.worked import Worked
+from tests.kit.made.make import make
+from tests.kit.vaults import PASSPHRASE
 
 MIB = 1 << 20
 
@@ -109,3 +116,23 @@ def test_listings_grow_by_pages() -> None:
     assert more == 2 * (1 + 6 + 1)
     assert counts.backup(large).list - counts.backup(small).list == 6 + 1 + 2 * 1
     assert counts.check(large, 1).read - counts.check(small, 1).read == 2 * (64 - 10) + 2 * (5_001 - 10)
+
+
+def test_a_vault_of_20_machines_with_100_points_each(tmp_path: Path) -> None:
+    """Checks and a backup's listings of a larger vault, once its records are cached."""
+    store = MeteredStore(make(tmp_path / "made", machines=20, points=100))
+    keys = open_vault(store, passphrase=PASSPHRASE)
+    cached: dict[str, bytes] = {}
+    vault = Vault(store, keys.keys, keys.file, cached)
+    vault.points(vault.point_names())
+    vault.machines()
+    shape = look(vault).shape
+    assert (shape.machines, shape.points, shape.all_points) == (20, 100, 2_000)
+    for level in (0, 1):
+        before = store.snapshot()
+        check(vault, Request(level), tmp_path / "state")
+        spent = use_of(store.snapshot() - before)
+        model = counts.check(shape, level)
+        opening = counts.opening().read
+        assert {**classes(model), "read": model.read - opening} == pytest.approx(classes(spent), rel=0.01), level
+    assert spent.received == pytest.approx(model.received, rel=0.25)

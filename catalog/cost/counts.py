@@ -175,11 +175,6 @@ def restore_test(shape: Shape, files: float = TESTED) -> Use:
     return opening() + Use(list=1 + pages(shape.points), read=2 + 2 * files, received=files * (each + (256 << 10)))
 
 
-def drive(shape: Shape) -> Use:
-    """To open a drive of the whole vault and list its root. Exact, if no ledger is there."""
-    return opening() + Use(list=2, read=min(shape.machines, shape.ledgers))
-
-
 def look(shape: Shape) -> Use:
     """What a machine with a timer looks at once a day, beside its jobs. An estimate."""
     return Use(list=6, read=6, other=3, received=6 * RECORD)

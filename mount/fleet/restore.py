@@ -17,6 +17,7 @@ from mount.fleet.pieces import Piece
 from mount.fleet.restoring.together import Ended, TogetherRestore
 from mount.restore.display import report_json, summary
 from mount.restore.job import Job
+from mount.restore.show import told
 
 
 def run_and_show(
@@ -29,7 +30,9 @@ def run_and_show(
     with open_fleet(session, vault, on, needs="restore") as fleet:
         job.restorer = lambda vault, reader, options: TogetherRestore(vault, reader, options, partial(_do, fleet))
         with nullcontext() if as_json else Screen() as screen:
-            report = job.run(vault, machine, item, screen)
+            what = "this restore, if nothing compresses,"
+            tell = None if screen is None else told(screen, job, what)
+            report = job.run(vault, machine, item, screen, fetches=tell)
         if as_json:
             print_json(report_json(report, job.record, dry=False) | {"fleet": counts_json(fleet.counts)})
         else:

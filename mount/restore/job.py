@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from catalog.access.session import Session
+from catalog.cost.counts import RANGE
 from catalog.errors import Damaged, LocalError, NotFound, RpdriveError, UsageError
 from catalog.format.records import ItemKind, Outcome
 from catalog.hooks.around import Around, job_facts
@@ -134,7 +135,8 @@ class Job:
         fetches: Callable[[int, int], None] | None = None,
     ) -> Report:
         """Restore, followed by `observer`. `ask` says whether what a roll-back found may be removed. `fetches` gets
-        what is about to be fetched from a store that is not near: requests and bytes.
+        what is about to be fetched from a store that is not near: requests and bytes (before compression, if there
+        is a `restorer`).
 
         Raises Damaged if no file could be restored because of damage; Unsuitable if a volume can't be restored to
         the target; UsageError if a roll-back is not confirmed.
@@ -179,6 +181,9 @@ class Job:
                     self._volume(vault, reader, whole, report, observer, ask, fetches)
                 else:
                     state = WindowsState(reader, sources, self._options, controller=self._controller)
+                    if self.restorer is not None and fetches is not None:
+                        size = sum(source.size for source in state.sources)
+                        fetches(size // RANGE + 1, size)
                     with Reporting(report.progress, observer):
                         self._hooked(report, state.sources, lambda: restore.run(state.sources))
                     state.finish(report, time.time_ns())

@@ -21,7 +21,7 @@ def run_and_show(job: Job, vault: Vault, machine: str | None, item: str | None, 
         if screen is None:
             report = job.run(vault, machine, item)
         else:
-            report = job.run(vault, machine, item, screen, partial(_ask, screen, job), _told(screen, job))
+            report = job.run(vault, machine, item, screen, partial(_ask, screen, job), told(screen, job))
     if as_json:
         row = report_json(report, job.record, dry=job.dry_run)
         print_rows(row, "planned", planned_json(report)) if job.dry_run else print_json(row)
@@ -31,22 +31,22 @@ def run_and_show(job: Job, vault: Vault, machine: str | None, item: str | None, 
     return not report.problem_count
 
 
-def _told(screen: Screen, job: Job) -> Callable[[int, int], None]:
+def told(screen: Screen, job: Job, what: str = "this restore") -> Callable[[int, int], None]:
     """Say what a restore costs before it fetches, if that is much."""
     from catalog.cost.before import Before
     from catalog.cost.use import Use
 
     before, use = Before(job.session), Use()
 
-    def told(requests: int, size: int) -> None:
+    def tell(requests: int, size: int) -> None:
         nonlocal use
         use += Use(read=requests, received=size)
-        line = before.line("this restore", use)
+        line = before.line(what, use)
         if line:
             with screen.aside():
                 warn(line)
 
-    return told
+    return tell
 
 
 def _ask(screen: Screen, job: Job, surplus: Surplus) -> bool | None:

@@ -70,6 +70,13 @@ class Source(NamedTuple):
             return 1
         return self.place.folder.totals.files if self.place.folder is not None else 0
 
+    @property
+    def size(self) -> int:
+        """The bytes of its files, by the tree's totals."""
+        if self.place.found is not None and not self.place.is_folder:
+            return self.place.found.entry.size
+        return self.place.folder.totals.bytes if self.place.folder is not None else 0
+
 
 def read_arguments(session: Session, places: Sequence[str | PointPath]) -> list[Argument]:
     """Parse arguments, without a request. Without --vault, the drives determine the vault. Raises UsageError."""

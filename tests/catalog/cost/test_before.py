@@ -14,6 +14,7 @@ from catalog.cost.prices import FILE
 from catalog.cost.use import Use
 from catalog.vault import Vault
 from mount.restore.job import Job
+from mount.restore.run import Restore
 from mount.restore.show import run_and_show
 from tests.catalog.cost.worked import Worked
 
@@ -89,3 +90,16 @@ def test_a_restore_and_checks_say_theirs(
         path.unlink()
     line = said(None)
     assert line.count("this restore costs about 0.00 USD") == 1 and "1 request, " in line
+
+
+def test_a_restore_by_others_says_what_it_is_at_most(worked: Worked, tmp_path: Path) -> None:
+    worked.back_up(0)
+    said = list[tuple[int, int]]()
+
+    def work(session: Session, vault: Vault) -> None:
+        job = Job(session, ["latest"], to=str(tmp_path / "out"), in_place=False, include=[], exclude=[])
+        job.restorer = Restore
+        job.run(vault, None, None, fetches=lambda requests, size: said.append((requests, size)))
+
+    worked.use(0, work)
+    assert said == [(1, 50 * 1_500)]

@@ -25,7 +25,7 @@ from catalog.store.memory import MemoryStore
 from catalog.store.wrapper import Request, StoreWrapper, T
 from catalog.vault import Vault
 from tests.kit.faults import FullStore, StopAtStore, Stopped, UnreachableStore
-from tests.kit.protected import Protected, extents_of, listed, vault_on
+from tests.kit.protected import SETTLED, Protected, extents_of, listed, vault_on
 from tests.kit.recorded import assert_whole
 from tests.kit.sources import many_packs
 
@@ -134,6 +134,7 @@ def assert_once(vault: Vault, kind: PackKind, among: Callable[[str], bool]) -> N
 def stopped_runs(tmp_path: Path, source: Path, base: MemoryStore, state: Path, *, after: bool, lose: bool) -> int:
     """End a backup at its first store call, its second …, each time from the same state, then resume it."""
     at = 0
+    time.sleep(SETTLED)
     while True:
         at += 1
         memory = MemoryStore()
@@ -143,7 +144,7 @@ def stopped_runs(tmp_path: Path, source: Path, base: MemoryStore, state: Path, *
         store.names = set(base.objects)
         own = tmp_path / f"state-{at}"
         shutil.copytree(state, own) if state.exists() else None
-        machine = Protected(store, own, partial_seconds=0.0)
+        machine = Protected(store, own, partial_seconds=0.0, pause=0.0)
         try:
             machine.backup(source)
         except Stopped:

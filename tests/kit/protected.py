@@ -47,6 +47,7 @@ class Protected:
     name: str | None = None
     item: str | None = None
     partial_seconds: float = 900.0
+    pause: float = SETTLED  # before each backup; none is needed where nothing has changed for long
 
     @property
     def vault(self) -> Vault:
@@ -61,7 +62,7 @@ class Protected:
         skip: set[tuple[int, int]] | None = None, source: Source | None = None,
     ) -> Result:  # fmt: skip
         """One backup, as `rpdrive backup` runs it, of a source that changed before and not just now."""
-        time.sleep(SETTLED)
+        time.sleep(self.pause)
         vault = self.vault
         wanted = sorted({os.fsencode(p.resolve()) for p in paths})
         self.state.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,8 @@ ARGS ?=
 # Not in /tmp: a backup of a folder there sees /tmp itself change when another test makes something in it.
 FOLDER = @folder=$$(mktemp -d /var/tmp/rpdrive-tests-XXXXXX) && trap 'rm -rf "$$folder"' EXIT && chmod 711 "$$folder"
 # A process of the tests that dies is a failure at once: with another in its place, the run would never end.
-PYTEST = -m pytest -n 2 --dist loadfile --max-worker-restart 0 --basetemp "$$folder/t"
+# Three processes on two cores: half of the time, a test waits for a disk, a drive or a server. Long files come first.
+PYTEST = -m pytest -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --basetemp "$$folder/t"
 # Files with tests that draw their data.
 DRAWN = $(shell grep -rlE "^from hypothesis" tests --include="test_*.py")
 QUICK = not slow and not soak and not needs_root and not needs_fuse and not needs_azurite and not needs_program

@@ -23,11 +23,11 @@ from catalog.format.sealed import Kind
 from catalog.format.vaultfile import VaultFile
 from catalog.ledger.records import Ledgers
 from catalog.ledger.state import Ledger, find_gaps
+from catalog.ledger.table import PointTable
 from catalog.plans.effective import Plan, effective
 from catalog.plans.records import Plans
 from catalog.points.opening import first_that_opens
 from catalog.points.seen import Seen
-from catalog.points.table import PointTable
 from catalog.policies.records import Policies
 from catalog.retention.decide import TRUSTED
 from catalog.retention.policy import Level, shortened

@@ -13,7 +13,7 @@ from catalog.inventory.reading import MOST, read_state
 from catalog.inventory.values import SystemState
 from catalog.ledger.listed import Listed
 from catalog.mountinfo import is_within
-from catalog.points.choice import Place, find, iter_items, newest_first, path_text
+from catalog.points.choice import Place, find, newest_first, path_text
 from catalog.points.opening import first_that_opens, listed_points, open_point
 from catalog.tree import Pieces
 from catalog.vault import Vault
@@ -89,8 +89,8 @@ def stored_state(vault: Vault, spec: str, machine: str | None = None, item: str 
 def newest_of_items(vault: Vault, points: Listed) -> list[Point]:
     """The newest point that opens of each item, of those that are not forgotten. 1 request for each item."""
     found = (
-        first_that_opens(vault, points.shown(newest_first(names)))
-        for _, names in iter_items([name for name in points.stored if not name.partial])
+        first_that_opens(vault, points.shown(newest_first(points.stored.of(key))))
+        for key in points.stored.keys_of_items()
     )
     return [point for point in found if isinstance(point, Point)]
 

@@ -22,7 +22,7 @@ def check_forgetting(vault: Vault, listed: Listed, groups: Sequence[Group], requ
     """Raise UsageError if points must not be forgotten, or only if that is confirmed."""
     for group in groups:
         check_held(group, now)
-        shown = [n for n in listed.stored if (n.machine, n.item) == group.key and not group.ledger.is_hidden(n)]
+        shown = [n for n in listed.stored.of(group.key) if not group.ledger.is_hidden(n)]
         going = [n for n in group.names if not group.ledger.is_hidden(n)]
         if vault.file.immutable is not None:
             _check_immutable(vault, listed, group, shown, going, now)

@@ -153,8 +153,7 @@ def _check_numbers(vault: Vault, listed: Listed, group: Group, seen: Mapping[Key
 
     What the ledger says of a number is believed; a number far above all others would make a gap of those between.
     """
-    names = [name for name in listed.stored if (name.machine, name.item) == group.key]
-    highest = max(newest_number(vault, names), seen.get(group.key, 0), group.ledger.highest)
+    highest = max(newest_number(vault, listed.stored.of(group.key)), seen.get(group.key, 0), group.ledger.highest)
     for name in group.names:
         if name.sequence > highest + 1:
             raise UsageError(

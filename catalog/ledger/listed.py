@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from catalog.errors import Damaged
 from catalog.format.ledger import ForgottenRow
 from catalog.format.records import PointName
 from catalog.ledger.records import Ledger, Ledgers
+from catalog.ledger.table import PointTable, by_sequence
 from catalog.screen.text import local_time
 from catalog.vault import Vault
 
@@ -16,17 +17,17 @@ Key = tuple[bytes, bytes]  # machine and item
 
 
 class Listed:
-    """Whole points, in the order of `Vault.point_names`, with the times of their objects in the store (ns).
+    """Whole points, in the order of their listing, with the times of their objects in the store (ns).
 
     A ledger is read when a point of its item is asked for. One that can't be read is noted in `passed_over`, and
     hides nothing.
     """
 
-    def __init__(self, vault: Vault, stored: Iterable[tuple[PointName, int]], ledgers: Ledgers) -> None:
+    def __init__(
+        self, vault: Vault, stored: PointTable | Iterable[tuple[PointName, int]], ledgers: Ledgers
+    ) -> None:
         self._vault, self.ledgers = vault, ledgers
-        found = {name: modified for name, modified in stored if not name.partial}
-        order = sorted(found, key=lambda n: (n.machine, n.item, n.sequence, n.time, n.id))
-        self.stored: Mapping[PointName, int] = {name: found[name] for name in order}
+        self.stored = stored if isinstance(stored, PointTable) else PointTable(stored)
         self._unread: dict[Key, Damaged] = {}
 
     def ledger(self, machine: bytes, item: bytes) -> Ledger:
@@ -72,15 +73,21 @@ class Listed:
         """Those of the names that are not hidden: no more ledgers are read than are needed for what is taken."""
         return (name for name in names if not self.is_hidden(name))
 
+    def read_ledgers(self) -> None:
+        """Read the ledgers of all items, eight at a time."""
+        self.ledgers.read(self.stored.keys_of_items())
+
     def visible(self) -> list[PointName]:
-        """All points that are not hidden. Reads the ledgers of all items."""
-        self.ledgers.read({(n.machine, n.item) for n in self.stored})
-        return list(self.shown(self.stored))
+        """All points that are not hidden, in the order of `Vault.point_names`. Reads the ledgers of all items."""
+        self.read_ledgers()
+        found = list[PointName]()
+        for key in sorted(self.stored.keys_of_items()):
+            found += sorted(self.shown(self.stored.of(key)), key=by_sequence)
+        return found
 
     def of_machine(self, machine: bytes) -> Listed:
         """Those of one machine."""
-        rows = [row for row in self.stored.items() if row[0].machine == machine]
-        return Listed(self._vault, rows, self.ledgers)
+        return Listed(self._vault, (row for row in self.stored.each() if row[0].machine == machine), self.ledgers)
 
 
 def hiding(vault: Vault) -> Listed:
@@ -106,5 +113,5 @@ def list_points(
 
     with ThreadPoolExecutor(1, "ledgers") as pool:
         found = pool.submit(listed)
-        stored = list(vault.stored_points(machine, item))
+        stored = PointTable(vault.stored_points(machine, item))
         return Listed(vault, stored, found.result())

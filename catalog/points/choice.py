@@ -185,6 +185,10 @@ def no_such_point(spec: str) -> NotFound:
     return NotFound(f"there is no recovery point {spec}", "see `rpdrive points` for ids and times")
 
 
+def none_before(spec: str) -> NotFound:
+    return NotFound(f"no recovery point was made before {spec}", "see `rpdrive points`")
+
+
 def with_id(names: Iterable[PointName], spec: str) -> list[PointName]:
     """The points whose ids are or begin with `spec`."""
     text = spec.lower()
@@ -205,7 +209,7 @@ def before_each(names: list[PointName], ends: list[int], spec: str) -> list[list
     """For each end of a time before which there are points: those points, newest first. Raises NotFound."""
     before = [sorted((n for n in names if n.time < end), key=_age, reverse=True) for end in ends]
     if not any(before):
-        raise NotFound(f"no recovery point was made before {spec}", "see `rpdrive points`")
+        raise none_before(spec)
     return [some for some in before if some]
 
 

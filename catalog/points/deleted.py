@@ -26,7 +26,7 @@ def show_deleted(session: Session, vault: Vault, machine: str | None, item: str 
     Raises the error of the first ledger that can't be read, after the others are printed.
     """
     listed = listed_points(vault, machine, item)
-    listed.visible()  # reads the ledgers
+    listed.read_ledgers()
     rows = [(name, row) for name in listed.stored if (row := listed.forgotten(name)) is not None]
     rows.sort(key=lambda both: (both[0].time, both[0].sequence))
     names = _Names(vault)
@@ -58,7 +58,7 @@ def show_deleted(session: Session, vault: Vault, machine: str | None, item: str 
 
 
 def _keys(listed: Listed) -> set[Key]:
-    return {*listed.ledgers.keys, *((n.machine, n.item) for n in listed.stored)}
+    return {*listed.ledgers.keys, *listed.stored.keys_of_items()}
 
 
 def _end(listed: Listed, name: PointName, row: ForgottenRow) -> str:

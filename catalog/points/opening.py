@@ -7,7 +7,7 @@ record opens.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 
 import msgspec
 
@@ -15,13 +15,14 @@ from catalog.errors import NotFound, RpdriveError
 from catalog.format.records import Item, Machine, Point, PointName
 from catalog.format.sealed import Kind
 from catalog.ledger.listed import Listed, list_points
+from catalog.ledger.table import by_sequence, by_time
 from catalog.machines.registry import choose_named, with_whole_id
 from catalog.points.choice import (
-    before_each,
     by_id,
     newest_first,
     no_points,
     no_such_point,
+    none_before,
     only_one,
     time_ends,
     with_id,
@@ -109,11 +110,10 @@ def open_point(vault: Vault, points: Listed, spec: str) -> Point:
     id, and the person is told. Raises NotFound, AmbiguousName, StoreError, and Damaged or NewerFormat if
     none opens.
     """
-    names = list(points.stored)
-    if not names:
+    if not points.stored:
         raise no_points()
     if spec == "latest":
-        return _opened(vault, points.shown(newest_first(names)), _all_forgotten())
+        return _opened(vault, points.shown(points.stored.ranked(by_sequence)), _all_forgotten())
     found = named_by_id(points, spec)
     if found is not None:
         point = vault.point(found)
@@ -122,8 +122,11 @@ def open_point(vault: Vault, points: Listed, spec: str) -> Point:
     ends = time_ends(spec)
     if not ends:
         raise no_such_point(spec)
-    ranked = [points.shown(some) for some in before_each(names, ends, spec)]
-    found_each = [_opened(vault, some, _all_forgotten()) for some in ranked]
+    ranked = [points.stored.ranked(by_time, end) for end in ends]
+    some = [chain([first], names) for names in ranked if (first := next(names, None)) is not None]
+    if not some:
+        raise none_before(spec)
+    found_each = [_opened(vault, points.shown(names), _all_forgotten()) for names in some]
     return found_each[only_one([PointName.of(p) for p in found_each], ends, spec)]
 
 

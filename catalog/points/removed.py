@@ -56,8 +56,9 @@ class Removed:
         """A line for each item of these points from which some were removed."""
         names = machine_names(self._machines)
         items = {(p.machine, p.item): p for p in points}
-        ours = (n for n in self._listed.stored if (n.machine, n.item) in items)  # no ledgers of others are read
-        there = Counter((n.machine, n.item) for n in ours if self._listed.forgotten(n))
+        there = {
+            key: sum(self._listed.forgotten(n) is not None for n in self._listed.stored.of(key)) for key in items
+        }
         lines = []
         for key, p in items.items():
             ledger = self._listed.ledger(*key)

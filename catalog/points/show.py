@@ -27,7 +27,7 @@ from catalog.points.listing import (
 )
 from catalog.points.opening import listed_points, open_point
 from catalog.points.removed import Removed
-from catalog.points.seen import Seen
+from catalog.points.seen import Gap, Seen
 from catalog.points.shown import LAST, Shown, Span
 from catalog.screen.output import for_stdout, print_json, print_rows, print_table, say
 from catalog.screen.stderr import warn
@@ -37,6 +37,9 @@ from catalog.vault import Vault
 
 if TYPE_CHECKING:
     from catalog.points.why import Reasons
+
+
+_ITEMS = 10  # of which all names are in memory
 
 
 class Wanted(NamedTuple):
@@ -85,22 +88,28 @@ class _Report:
     def __init__(self, session: Session, vault: Vault, listed: Listed, shown: Shown) -> None:
         self._session, self._vault, self._listed, self._shown = session, vault, listed, shown
         self._health = Health([], {})
-        self._opened: list[PointName] = []
+        self._opened: dict[Key, PointName] = {}  # of each item, the point with the highest number that opened
         self._removed = Removed(listed, shown.machines)
 
     def read(self, last: int) -> list[Point]:
         """The points to show. The records of checks are read at the same time, where all points are shown."""
         shown = self._shown
-        if not last or len(shown.names) <= last:
+        if not last or shown.count <= last:
             with ThreadPoolExecutor(1, "checks") as pool:
-                checks = pool.submit(self._look_at_checks, {n.machine for n in shown.names})
-                found = shown.last(len(shown.names))
+                checks = pool.submit(self._look_at_checks, shown.machines_of_all() if shown.count else ())
+                found = shown.last(shown.count)
                 checks.result()
         else:
             found = shown.last(last)
             self._look_at_checks({p.machine for p in found})
-        self._opened = [PointName.of(p) for p in found]
+        for point in found:
+            self._note(point)
         return found
+
+    def _note(self, point: Point) -> None:
+        key, name = (point.machine, point.item), PointName.of(point)
+        if key not in self._opened or self._opened[key].sequence < name.sequence:
+            self._opened[key] = name
 
     def _look_at_checks(self, machines: Collection[bytes]) -> None:
         if machines:
@@ -108,11 +117,11 @@ class _Report:
 
     def print_all(self) -> None:
         """Print all points as JSON: no more of their records than are read at once are in memory."""
-        self._look_at_checks({n.machine for n in self._shown.names})
+        self._look_at_checks(self._shown.machines_of_all())
 
         def rows() -> Iterator[dict[str, Any]]:
             for point in self._shown.each():
-                self._opened.append(PointName.of(point))
+                self._note(point)
                 yield self._json(point)
 
         print_rows({"vault": self._session.address}, "points", rows(), self._rest_json)
@@ -136,18 +145,18 @@ class _Report:
 
     def print_text(self, found: Sequence[Point], *, why: bool) -> None:
         shown, health = self._shown, self._health
-        older, is_exact = shown.left()
+        left, is_exact = shown.left()
         if found and why:
-            reasons = self._reasons(found, (n for n in older if (n.machine, n.item) in shown.items))
+            reasons = self._reasons(found, [n for key in sorted(shown.items) for n in shown.older(key)])
             print_table(reasons.columns, reasons.rows(shown.machines))
             for line in reasons.still():
                 say(line)
         elif found:
             _print_points(found, shown.machines, health)
         if found:
-            if older:
+            if left:
                 most = "" if is_exact else "up to "
-                say(f"{most}{counted(len(older), 'older point')} not listed: `--last N` lists more, `--last 0` all")
+                say(f"{most}{counted(left, 'older point')} not listed: `--last N` lists more, `--last 0` all")
             for line in [*self._removed.lines(found), *damage_lines(found, health)]:
                 say(line)
         elif not shown.errors:
@@ -161,7 +170,7 @@ class _Report:
     def _say_why_none(self) -> None:
         if self._shown.forgotten:
             say("There are only recovery points of forgotten machines; --all shows them")
-        elif self._shown.names:
+        elif self._shown.count:
             say("All recovery points here were forgotten; `rpdrive points --deleted` shows what is still there")
         elif self._listed.stored:
             say("There are no recovery points of that time here")
@@ -177,23 +186,25 @@ class _Report:
 
     def _vanished(self) -> list[str]:
         """The points that vanished from the items that are shown, as far as no ledger says why."""
-        items = self._shown.items
-        among = [n for n in self._listed.stored if (n.machine, n.item) in items]
-        gaps = Seen(self._session.settings.state_to_read, self._vault).check(among, self._proven(among))
+        seen, gaps = Seen(self._session.settings.state_to_read, self._vault), list[Gap]()
+        items = sorted(self._shown.items)
+        for start in range(0, len(items), _ITEMS):  # their names are in memory
+            among = {key: self._listed.stored.of(key) for key in items[start : start + _ITEMS]}
+            gaps += seen.check((name for names in among.values() for name in names), self._proven(among))
         if self._session.also is not None and self._session.also.is_away:
             return []  # this is another place of the vault, which may be behind
         return [str(gap) for gap in self._removed.unexplained(gaps)]
 
-    def _proven(self, among: Iterable[PointName]) -> list[PointName]:
-        """Points that open: those that are shown, and the others that say when a copy was promoted."""
-        numbers: dict[Key, set[int]] = {}
-        for name in among:
-            numbers.setdefault((name.machine, name.item), set()).add(name.sequence)
-        edges = {key: self._vault.jumps.edges(key, some) for key, some in numbers.items()}
-        opened = set(self._opened)
-        more = [n for n in among if n.sequence in edges[n.machine, n.item] and n not in opened | self._shown.bad]
+    def _proven(self, among: Mapping[Key, Sequence[PointName]]) -> list[PointName]:
+        """Points that open: those that were read, and others that say when a copy was promoted."""
+        found, more = list[PointName](), list[PointName]()
+        for key, names in among.items():
+            if key in self._opened:
+                found.append(self._opened[key])
+            edges = self._vault.jumps.edges(key, (name.sequence for name in names))
+            more += [name for name in names if name.sequence in edges]
         records = self._vault.read_each(Kind.POINT, Point, more)
-        return [*self._opened, *(n for n, record in zip(more, records, strict=True) if isinstance(record, Point))]
+        return [*found, *(n for n, record in zip(more, records, strict=True) if isinstance(record, Point))]
 
 
 def _print_points(points: Sequence[Point], machines: Mapping[bytes, Machine], health: Health) -> None:

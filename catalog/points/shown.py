@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby, islice
 from typing import NamedTuple
 
@@ -10,12 +11,14 @@ from catalog.errors import RpdriveError, UsageError
 from catalog.format.records import Machine, Point, PointName
 from catalog.format.sealed import Kind
 from catalog.ledger.listed import Key, Listed
+from catalog.ledger.table import by_time
 from catalog.points.choice import time_begins, time_ends
 from catalog.points.opening import without_problems
 from catalog.vault import Vault
 
 LAST = 100  # points that are shown, unless another number is asked for
 _AT_ONCE = 1000  # names for which ledgers, machines and records are read at once
+_HELD = 100_000  # names in memory
 _MOST_BAD = 1000  # records that do not open, after which no older ones are tried
 
 
@@ -44,24 +47,30 @@ class Shown:
 
     Those that ledgers hide are left out; those of forgotten machines, too, unless `every`. A ledger, or the record
     of a machine, is read when a point needs it: `machines` has those that were read. `bad` are the names, and
-    `errors` the errors, of records that do not open.
+    `errors` the errors, of records that do not open. No more than _HELD names are in memory: the listing's table is
+    gone through again for others.
     """
 
     def __init__(self, vault: Vault, listed: Listed, span: Span, *, every: bool) -> None:
-        self._vault, self._listed, self._every = vault, listed, every
-        self.names = sorted((n for n in listed.stored if span.has(n.time)), key=_age)
+        self._vault, self._listed, self._span, self._every = vault, listed, span, every
+        self.count = sum(span.has(name.time) for name in listed.stored)
         self.machines: dict[bytes, Machine] = {}
         self._asked: set[bytes] = set()
+        self._oldest: PointName | None = None  # that `last` has looked at
         self._taken = 0  # names that were shown or passed over
         self.items: set[Key] = set()  # those of the points that are shown
         self.forgotten = 0  # points of forgotten machines that were passed over
         self.bad: set[PointName] = set()
         self.errors: list[RpdriveError] = []
 
+    def machines_of_all(self) -> set[bytes]:
+        """The machines that have points."""
+        return {machine for machine, _item in self._listed.stored.keys_of_items()}
+
     def last(self, count: int) -> list[Point]:
         """The newest `count` points that open, the oldest first. Raises StoreError."""
         found = list[Point]()
-        ranked = self._visible(reversed(self.names), count)
+        ranked = self._visible(self._sorted(heapq.nlargest, lambda a, b: a < b), count)
         while len(found) < count and len(self.bad) < _MOST_BAD:
             some = list(islice(ranked, count - len(found)))
             if not some:
@@ -71,7 +80,7 @@ class Shown:
 
     def each(self) -> Iterator[Point]:
         """All points that open, the oldest first, some at a time. Raises StoreError."""
-        ranked = self._visible(iter(self.names), _AT_ONCE)
+        ranked = self._visible(self._sorted(heapq.nsmallest, lambda a, b: a > b), _AT_ONCE)
 
         def opened() -> Iterator[Point]:
             while some := list(islice(ranked, _AT_ONCE)):
@@ -80,15 +89,38 @@ class Shown:
         for _second, some in groupby(opened(), key=lambda p: p.time // 10**9):  # names have whole seconds
             yield from sorted(some, key=lambda p: (p.time, p.sequence))
 
-    def left(self) -> tuple[list[PointName], bool]:
-        """The older points that `last` left out, and whether all of them are to be shown: that may not be known.
+    def _sorted(self, first: Callable[..., list[PointName]], beyond: Callable[..., bool]) -> Iterator[PointName]:
+        """The names of the span in an order by time: `first` gives some of them, others are `beyond` these."""
+        last: tuple[int, int, bytes] | None = None
+        while True:
+            names = (n for n in self._listed.stored if self._span.has(n.time))
+            some = first(_HELD, (n for n in names if last is None or beyond(by_time(n), last)), key=by_time)
+            yield from some
+            if len(some) < _HELD:
+                return
+            last = by_time(some[-1])
 
-        They are believed by their names.
+    def older(self, key: Key) -> list[PointName]:
+        """The points of an item that `last` left out and that are not hidden. They are believed by their names."""
+        names = (n for n in self._listed.stored.of(key) if self._span.has(n.time) and self._is_older(n))
+        return list(self._listed.shown(names))
+
+    def left(self) -> tuple[int, bool]:
+        """How many older points `last` left out, and whether that is exact.
+
+        Some of items that were not looked at may be hidden.
         """
-        older = self.names[: len(self.names) - self._taken]
-        unknown = {(n.machine, n.item) for n in older} - self.items
-        left = [n for n in older if (n.machine, n.item) in unknown or not self._listed.is_hidden(n)]
-        return left, not unknown
+        left = self.count - self._taken
+        if not left:
+            return 0, True
+        is_exact = self.items.issuperset(self._listed.stored.keys_of_items())
+        for key in self.items:
+            names = (n for n in self._listed.stored.of(key) if self._span.has(n.time))
+            left -= sum(self._is_older(n) and self._listed.is_hidden(n) for n in names)
+        return left, is_exact
+
+    def _is_older(self, name: PointName) -> bool:
+        return self._oldest is None or by_time(name) < by_time(self._oldest)
 
     def _read(self, names: list[PointName]) -> list[Point]:
         found = list[Point]()
@@ -108,6 +140,7 @@ class Shown:
             self.know(n.machine for n in self._listed.shown(some))
             for name in some:
                 self._taken += 1
+                self._oldest = name
                 if self._listed.is_hidden(name):
                     continue
                 machine = self.machines.get(name.machine)
@@ -124,7 +157,3 @@ class Shown:
             self._asked |= new
             self.machines.update(self._vault.machines({one.hex() for one in new}))
         return self.machines
-
-
-def _age(name: PointName) -> tuple[int, int, bytes]:
-    return name.time, name.sequence, name.id

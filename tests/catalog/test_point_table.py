@@ -6,7 +6,8 @@ import random
 import tracemalloc
 
 from catalog.format.records import PointName
-from catalog.points.table import PointTable
+from catalog.ledger.table import PointTable, by_sequence, by_time
+from catalog.points.choice import newest_first
 
 SECOND = 10**9
 
@@ -35,6 +36,26 @@ def test_a_table_is_the_mapping_of_its_whole_points() -> None:
     partial = next(name for name, _when in some if name.partial)
     assert partial not in table and table.get(partial, 7) == 7 and table.of((b"", b"")) == []
     assert not PointTable()
+
+
+def test_points_are_ranked_as_a_list_of_all_names_is() -> None:
+    rng = random.Random(7)
+    some = [
+        (n._replace(time=rng.randrange(40) * SECOND, sequence=rng.randrange(30)), when) for n, when in rows(4, 50)
+    ]
+    table = PointTable(sorted(some))
+    names = list(table)
+    assert list(table.ranked(by_sequence)) == list(newest_first(names))
+    ranked = list(table.ranked(by_time, 25 * SECOND))
+    assert sorted(ranked) == sorted(n for n in names if n.time < 25 * SECOND)
+    assert [(n.time, n.sequence) for n in ranked] == sorted(((n.time, n.sequence) for n in ranked), reverse=True)
+
+
+def test_the_time_of_an_object_is_found_among_many() -> None:
+    some = rows(2, 3_000)
+    table = PointTable(some)
+    assert all(table[name] == when for name, when in some[::97] if not name.partial)
+    assert some[0][0]._replace(id=b"x" * 16) not in table
 
 
 def test_the_rows_of_a_large_table_are_not_in_memory() -> None:

@@ -74,6 +74,17 @@ def test_json_has_all_points_in_order(item: Large) -> None:
     assert spent.get.requests == 10_001
 
 
+def test_points_are_the_same_where_few_names_are_held(item: Large, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = item.vault.point_names()
+    monkeypatch.setattr("catalog.points.shown._HELD", 7)
+    wanted = Wanted(since="2023-11-20", until="2023-11-21")
+    rows, _spent = item.run(show_points, None, None, wanted, as_json=True)
+    found = [row["id"] for row in json.loads(rows)["points"]]
+    assert len(found) == 48 and found == [n.id.hex() for n in names if n.id.hex() in found]
+    text, _spent = item.run(show_points, None, None, Wanted(last=20), as_json=False)
+    assert listed(text)[-1] == names[-1].id.hex()[:12] and len(listed(text)) == 20
+
+
 def test_points_that_are_not_shown_count_for_why(item: Large) -> None:
     text, spent = item.run(show_points, None, None, Wanted(last=3, why=True), as_json=False)
     assert spent.get.requests == 4 and text.count("no policy") == 3

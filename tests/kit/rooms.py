@@ -55,7 +55,9 @@ ROOMS = {
     "catalog.ledger.state": "catalog.format catalog.promoted",
     "catalog.ledger.records": "catalog.author catalog.errors catalog.format catalog.ledger.state catalog.store"
     " catalog.vault",
-    "catalog.ledger.listed": "catalog.errors catalog.format catalog.ledger.records catalog.screen catalog.vault",
+    "catalog.ledger.table": "catalog.format",
+    "catalog.ledger.listed": "catalog.errors catalog.format catalog.ledger.records catalog.ledger.table"
+    " catalog.screen catalog.vault",
     # The subjects of the catalog, each with its commands.
     "catalog.copies.missing": "catalog.errors",
     "catalog.access": "catalog.copies.missing catalog.elsewhere catalog.errors catalog.format"
@@ -120,8 +122,9 @@ ROOMS = {
     "catalog.check.finding": "catalog.format",
     "catalog.check.records": "catalog.check.finding catalog.errors catalog.format catalog.store catalog.vault",
     "catalog.points": "catalog.access catalog.check.records catalog.direct catalog.errors catalog.format"
-    " catalog.ledger.listed catalog.ledger.records catalog.machines catalog.names catalog.policies.records"
-    " catalog.promoted catalog.retention catalog.screen catalog.tree catalog.vault catalog.windows",
+    " catalog.ledger.listed catalog.ledger.records catalog.ledger.table catalog.machines catalog.names"
+    " catalog.policies.records catalog.promoted catalog.retention catalog.screen catalog.tree catalog.vault"
+    " catalog.windows",
     "catalog.policies": "catalog.access catalog.author catalog.documents catalog.errors catalog.format"
     " catalog.points catalog.policies.records catalog.policies.zone catalog.retention catalog.screen catalog.store"
     " catalog.vault",
@@ -163,8 +166,8 @@ ROOMS = {
     "catalog.throttle.rates": "catalog.format",
     "catalog.alerts": "catalog.access catalog.alerts.jobs catalog.alerts.keeping catalog.alerts.local"
     " catalog.alerts.overdue catalog.alerts.rules catalog.alerts.state catalog.alerts.telling catalog.errors"
-    " catalog.format catalog.ledger.records catalog.ledger.state catalog.machines catalog.notify"
-    " catalog.notify.event catalog.plans.effective catalog.plans.records catalog.points"
+    " catalog.format catalog.ledger.records catalog.ledger.state catalog.ledger.table catalog.machines"
+    " catalog.notify catalog.notify.event catalog.plans.effective catalog.plans.records catalog.points"
     " catalog.policies.records catalog.retention catalog.schedule.due catalog.schedule.history catalog.screen"
     " catalog.seeds.record catalog.store.address catalog.throttle.rates catalog.vault",
     "catalog.report": "catalog.access catalog.alerts.keeping catalog.alerts.state catalog.errors catalog.format"

@@ -24,7 +24,8 @@ TIMEOUT = 1800.0  # s
 
 # What is asked of one machine, and what of the whole vault. Each is run twice: as a new user, and once more.
 OF_ONE: dict[str, tuple[str, ...]] = {
-    "points of a machine": ("points", "--json", *ONE),
+    "points of a machine": ("points", *ONE),
+    "points of a machine, JSON": ("points", "--json", *ONE),
     "points, why": ("points", "--why", "--json", *ONE),
     "ls of a folder, newest point": ("ls", "latest:/folder-001", *ONE),
     "find in the newest point": ("find", "file-001.txt", *ONE),

@@ -26,7 +26,8 @@ ONE = ("--machine", "machine-00001")
 GROWTH = {
     ("vault", "info"): ((2, 0), (0, 0)),  # records of machines and items
     ("machine", "list"): ((1, 0), (0, 0)),
-    ("points", *ONE): ((1, 1), (0, 0)),
+    ("points", "--last", "5", *ONE): ((1, 0), (0, 0)),
+    ("points", "--json", *ONE): ((1, 1), (0, 0)),
     ("points", "--why", *ONE): ((1, 1), (0, 0)),
     ("ls", "latest:/folder-001", *ONE): ((1, 0), (0, 0)),
     ("find", "file-001.txt", *ONE): ((1, 0), (0, 0)),

@@ -6,6 +6,7 @@ object, the records of a job and its start, as a backup of a machine does on whi
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from hashlib import blake2b
@@ -134,13 +135,16 @@ class Names:
         elif group == "points":
             start = f"{top}{item_id(machine).hex()}/"
             rows = (
-                (f"{start}{text}-{p + 1:08d}-{point_id(machine, p).hex()}", Made(group, machine, p))
-                for p, text in enumerate(self._times)
+                (f"{start}{self._times[p]}-{p + 1:08d}-{point_id(machine, p).hex()}", Made(group, machine, p))
+                for p in self._at(prefix[len(start) :])
             )
         elif group == "jobs":
             rows = (
-                (f"{top}{text}-{drawn(b'job', machine, p).hex()}{end}", Made(group, machine, p, bool(end)))
-                for p, text in enumerate(self._times)
+                (
+                    f"{top}{self._times[p]}-{drawn(b'job', machine, p).hex()}{end}",
+                    Made(group, machine, p, bool(end)),
+                )
+                for p in self._at(prefix[len(top) :])
                 for end in ("", ".started")
             )
         elif group == "index":
@@ -157,6 +161,11 @@ class Names:
                 for p in range(part, points, 256)
             )
         yield from rows if top.startswith(prefix) else (row for row in rows if row[0].startswith(prefix))
+
+    def _at(self, tail: str) -> range:
+        """The points whose times begin as a name does."""
+        time = tail[:16]
+        return range(bisect_left(self._times, time), bisect_left(self._times, time + "~"))
 
     def _pair(self, made: Made) -> tuple[str, Made]:
         return self.name(made), made

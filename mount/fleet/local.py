@@ -102,7 +102,7 @@ class LocalPool(DaskPool):
             runner = LoopRunner(asynchronous=False)
             runner.start()
             self._stack.callback(runner.stop)
-            self._scheduler = runner.run_sync(_scheduler, security)
+            self._scheduler = runner.run_sync(_scheduler, security, self._folder)
             self._stack.callback(runner.run_sync, self._scheduler.close)
             self._order = msgspec.msgpack.encode(
                 Start(
@@ -172,8 +172,12 @@ class LocalPool(DaskPool):
         self._processes.clear()
 
 
-async def _scheduler(security: Security) -> Scheduler:
-    return await _Scheduler(host=HOST, port=0, protocol="tls", security=security, dashboard=False)
+async def _scheduler(security: Security, folder: str) -> Scheduler:
+    # Dask puts its own folder before all others in sys.path. By default that is below a fixed name in /tmp, which
+    # another user of this machine may have made first: programs of theirs would be loaded here.
+    return await _Scheduler(
+        host=HOST, port=0, protocol="tls", security=security, dashboard=False, local_directory=folder
+    )
 
 
 # --- the other side -----------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ import platform
 import signal
 import socket
 import ssl
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,7 +50,11 @@ class Local:
             Settings(home_of(folder / "home", (folder / "vault").as_uri())), vault=(folder / "vault").as_uri()
         )
         self.said: list[str] = []
-        self.pool = LocalPool(2, Keys(self.vault.keys.master), self.session.settings)
+        self.shared = folder / "tmp"
+        (self.shared / "dask-scratch-space").mkdir(parents=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tempfile, "tempdir", str(self.shared))
+            self.pool = LocalPool(2, Keys(self.vault.keys.master), self.session.settings)
         self.pool.asked = answer
         self.runs = 0
 
@@ -134,8 +140,20 @@ def test_the_key_is_nowhere_that_others_can_look(local: Local, capfd: pytest.Cap
 def _scheduler_state(local: Local) -> bytes:
     """What the scheduler knows of tasks and says in its log."""
     scheduler = local.pool._scheduler
-    rows = [repr(list(scheduler.get_events().values())), repr(scheduler.get_logs()), repr(scheduler._to_dict())]
-    return "".join(rows).encode()
+
+    async def rows() -> list[str]:  # by its own thread, which goes on with it
+        return [repr(list(scheduler.get_events().values())), repr(scheduler.get_logs()), repr(scheduler._to_dict())]
+
+    found: list[str] = local.pool._client.sync(rows)
+    return "".join(found).encode()
+
+
+def test_programs_are_loaded_from_no_folder_that_others_may_have_made(local: Local) -> None:
+    assert not list((local.shared / "dask-scratch-space").iterdir())  # Dask's own choice, as another user made it
+    (own,) = (path for path in local.shared.iterdir() if path.name != "dask-scratch-space")
+    assert own.stat().st_mode & 0o777 == 0o700
+    mine = [Path(path) for path in sys.path if "dask" in path and "site-packages" not in path]
+    assert mine and all(path.is_relative_to(own) for path in mine)
 
 
 def test_nobody_else_gets_in(local: Local) -> None:

@@ -46,7 +46,9 @@ def costs(fleet: Fleet, screen: Callable[[], object]) -> tuple[int, int]:
     return spent.list.requests, spent.get.requests
 
 
-def test_screens_of_twenty_million_points_cost_what_they_show(fleet: Fleet, page: Opened) -> None:
+def test_screens_of_twenty_million_points_cost_what_they_show(
+    fleet: Fleet, page: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = (fleet.store.machine_id(7).hex(), fleet.store.item_id(7).hex())
     assert costs(fleet, lambda: machines(page)) == (4, MACHINES)  # records of items; those of machines were read
     rows = machines(page).machines
@@ -61,20 +63,30 @@ def test_screens_of_twenty_million_points_cost_what_they_show(fleet: Fleet, page
     assert costs(fleet, lambda: points(page, *one, since="2026-01-01", until="2026-01-02")) == (0, 0)
     newest = points(page, *one, count=40).points
     assert len(newest) == 40 and newest[0].id == fleet.store.name(7, POINTS - 1).id.hex()
-    # its record; the machine's names and records of checks, which are listed anew
+    monkeypatch.setattr("mount.browse.resources.points.FRESH_SECONDS", 1e6)
+    # its record; the machine's record and those of checks, which are listed anew
     assert costs(fleet, lambda: point(page, newest[0].id)) == (2, 1)
-    assert costs(fleet, lambda: [point(page, row.id) for row in newest[1:]]) == (39, 39)
+    assert costs(fleet, lambda: [point(page, row.id) for row in newest[1:]]) == (0, 39)
     for screen in (lambda: calendar(page, 2025), lambda: points(page), lambda: points(page, since="2026-01-01")):
         with pytest.raises(UsageError, match="2,000 machines have too many"):
             screen()
     assert len(page._names) <= 2 * POINTS
 
 
-def test_a_point_that_was_not_listed_is_looked_for_and_no_other_is_kept(fleet: Fleet, page: Opened) -> None:
-    order = sorted(range(MACHINES), key=fleet.store.machine_id)
-    wanted = fleet.store.name(order[3], 17)
-    assert costs(fleet, lambda: page.name(wanted.id.hex())) == (2 * 3 + 1 + 1, 0)  # names up to it; its ledger
-    assert page.name(wanted.id.hex()) == wanted and list(page._names.values()) == [wanted]
+def test_a_point_that_was_not_listed_is_looked_for_and_no_other_is_kept(
+    page: Opened, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = [fleet.store.name(min(range(MACHINES), key=fleet.store.machine_id), p) for p in (17, 18)]
+    before = fleet.meter.snapshot()
+    assert page.name(wanted[0].id.hex()) == wanted[0] and list(page._names.values()) == wanted[:1]
+    spent = fleet.spent(before)
+    assert (
+        spent.requests == spent.list.requests < 200
+    )  # of 4,000: a few machines at once, up to the one that has it
+    # This machine is looked at first: the machines, its names up to that one, and the ledger.
+    monkeypatch.setattr("mount.browse.resources.opened.id_here", lambda *_: wanted[1].machine)
+    assert costs(fleet, lambda: page.name(wanted[1].id.hex())) == (3, 0)
+    assert list(page._names.values()) == wanted
 
 
 def test_a_point_that_is_nowhere(tmp_path: Path) -> None:

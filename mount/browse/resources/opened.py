@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from catalog.format.records import Point, PointName
 from catalog.format.values import NodeKind
 from catalog.ledger.listed import Listed
 from catalog.ledger.records import Ledgers
+from catalog.machines.registry import id_here
 from catalog.tree import ROOT_NUMBER
 from catalog.vault import Vault
 from catalog.vault_json import read_vault_file
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from cache.disk import DiskCache
 
 _POINTS = 1024  # records kept
+_AT_ONCE = 8  # requests
 _NAMES = 200_000  # names of points kept by id
 MEMORY = 48 << 20  # bytes of blocks
 PAGES = 16 << 20  # bytes of tree blocks
@@ -171,17 +174,30 @@ class Opened:
         return found
 
     def _look_for(self, raw: bytes) -> PointName | None:
-        machines = set[bytes]()
-        for stored in self.vault.stored_points():
-            name = stored[0]
-            machines.add(name.machine)
-            if name.id == raw and not name.partial:
-                found = Listed(self.vault, [stored], Ledgers(self.vault, name.machine, name.item)).visible()
-                self._remember(found)
-                if found:
-                    return name
+        """A point by its id: among those of this machine first, then of others, several machines at once."""
+        here, machines, stop = id_here(self.session.settings, self.vault), self.stored(), threading.Event()
         self.saw(machines)
-        return None
+
+        def look(machine: bytes) -> PointName | None:
+            for stored in self.vault.stored_points(machine):
+                if stop.is_set():
+                    break
+                if stored[0].id == raw and not stored[0].partial:
+                    names = Listed(self.vault, [stored], Ledgers(self.vault, machine, stored[0].item)).visible()
+                    return names[0] if names else None
+            return None
+
+        found = look(here) if here in machines else None
+        if found is None:
+            with ThreadPoolExecutor(_AT_ONCE, "points") as pool:
+                try:
+                    found = next(filter(None, pool.map(look, sorted(machines - {here}))), None)
+                finally:
+                    stop.set()
+                    pool.shutdown(cancel_futures=True)
+        if found is not None:
+            self._remember([found])
+        return found
 
     def remember(self, names: list[PointName]) -> None:
         """Know these points by their ids from now on: they were listed, and are not hidden."""

@@ -22,7 +22,7 @@ from mount.browse.resources import days
 from mount.browse.resources.folders import SAFE, neighbours
 from mount.browse.resources.opened import Opened
 from mount.browse.resources.wire import id_of, name_of, when
-from mount.view.renewed import Renewed
+from mount.view.renewed import FRESH_SECONDS, Renewed
 
 _CHECKED_FRESH = 60.0  # seconds for which what checks found is believed
 _PROBLEMS = 100
@@ -114,6 +114,7 @@ class _Known:
     def __init__(self, opened: Opened) -> None:
         here = weakref.ref(opened)  # which has this as long as it lives
         self.machines = Renewed[_Listed](lambda last: _machines(here(), last), "the list of machines")
+        self.records: dict[bytes, tuple[float, dict[bytes, Machine]]] = {}  # the one that was asked for last
         self.checked: dict[bytes, tuple[float, Health]] = {}
 
 
@@ -253,14 +254,13 @@ def _after(cursor: str) -> tuple[int, int, bytes]:
 
 
 def point(opened: Opened, point_id: str) -> PointInfo:
-    """One point. 1 request for its record, 2 listings if they are stale, and some requests for what checks found.
+    """One point. 1 request for its record, 3 listings if they are stale, and some requests for what checks found.
 
     Raises NotFound, Damaged and StoreError.
     """
     record = opened.whole_point(point_id)
     before, after = neighbours(opened, PointName.of(record), fresh=True)
-    machine = opened.vault.machine(record.machine)
-    known = {record.machine: machine[1]} if machine is not None else {}
+    known = _machine(opened, record.machine)
     totals = record.totals
     return PointInfo(
         id=record.id.hex(), time=when(record.time or 1), finished=when(record.finished),
@@ -273,6 +273,17 @@ def point(opened: Opened, point_id: str) -> PointInfo:
         problems=[*_problems(record)], previous=before, next=after, forgotten_until=None,
         damaged=_damaged(opened, record, known),
     )  # fmt: skip
+
+
+def _machine(opened: Opened, machine: bytes) -> dict[bytes, Machine]:
+    """The record of a machine by its id, a few seconds old at most; none if it has none."""
+    records, now = _known_of(opened).records, time.monotonic()
+    found = records.get(machine)
+    if found is None or now - found[0] > FRESH_SECONDS:
+        newest = opened.vault.machine(machine)
+        records.clear()
+        records[machine] = found = now, {} if newest is None else {machine: newest[1]}
+    return found[1]
 
 
 def _safe(number: int) -> int:

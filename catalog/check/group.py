@@ -227,8 +227,11 @@ class Group:
                 report.notes.append(f"{unknown:,} {are} newer than the last check of level 1 on this machine")
             if not something:
                 return None  # otherwise the trees are read, for the names of the files
-        trees = [obj.size for obj in ground.objects if obj.kind is PackKind.TREE]
-        request.listed(len(trees) + len(ground.roots.roots), sum(trees))
+        requests, size = len(ground.roots.roots), 0
+        for obj in ground.objects:
+            if obj.kind is PackKind.TREE:
+                requests, size = requests + 1, size + obj.size
+        request.listed(requests, size)
         marked = read_trees(ground, self._follow, bad_blocks(self.earlier.bad))
         try:
             self._told(ground, marked)

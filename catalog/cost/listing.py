@@ -56,6 +56,9 @@ def answer_lines(answer: Answer) -> Iterator[str]:
     assert one is not None
     yield _head(answer.found, one)
     tariff = (answer.then or one).tariff
+    if answer.found is not None:
+        kinds = sorted(answer.found.kinds.items(), key=lambda one: -one[1][1])
+        yield "Stored: " + ", ".join(f"{kind} {size_text(int(size))}" for kind, (_n, size) in kinds[:4] if size)
     yield (
         f"Prices in {tariff.currency} of {tariff.name}, written down on {tariff.date} in {safe_text(tariff.file)} "
         f"({safe_text(tariff.source)}): they may be out of date"
@@ -135,7 +138,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
     found = answer.found
     row: dict[str, Any] = {
         "vault": found.address if found else None,
-        "what_if": answer.changes,
+        "what_if": {},
         "is_assumed": answer.is_assumed,
         "notes": list(answer.notes),
         "not_included": NOT_INCLUDED.partition(": ")[2],

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from catalog.access.session import Session
 from catalog.cost.prices import FOLDER, Place, Table, Tariff, load
+from catalog.errors import UsageError
 from catalog.store.address import scheme_of
 
 USUAL = Place(address="?", region="westeurope", redundancy="LRS", tier="hot")  # of a vault that no file knows
@@ -26,8 +27,11 @@ def provider_of(address: str) -> str:
 
 
 def is_free(address: str) -> bool:
-    """Whether a vault is in a folder, which nobody charges for."""
-    return provider_of(address) == FOLDER
+    """Whether a vault is in a folder, which nobody charges for, or at no address that is known."""
+    try:
+        return provider_of(address) == FOLDER
+    except UsageError:
+        return True
 
 
 def priced(table: Table, address: str) -> Priced:

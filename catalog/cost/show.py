@@ -31,7 +31,8 @@ def show(session: Session, what_if: list[str], prices: Path | None, *, everythin
         _planned(table, changes) if "size" in changes else _real(session, table, changes, everything=everything)
     )
     if as_json:
-        print_json(answer_json(answer))
+        given = dict(word.split("=", 1) for text in what_if for word in text.split())
+        print_json(answer_json(answer) | {"what_if": given})
     else:
         for line in answer_lines(answer):
             say(line)

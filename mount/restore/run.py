@@ -110,8 +110,7 @@ class Restore:
                     planner.finish()
                     report.planning = False
                     if self._fetches is not None:
-                        lengths = [wanted.end - wanted.start for wanted in plan.ranges()]
-                        self._fetches(len(lengths), sum(lengths))
+                        self._fetches(*_amount(plan))
                     writer.write(plan)
                     linker.link(planning.links.pairs())
                     if o.verify:
@@ -175,6 +174,14 @@ class Restore:
             return None
         permissions = self._options.permissions
         return WriterPool(self._vault.keys, target, self.report, names, permissions=permissions)
+
+
+def _amount(plan: Plan) -> tuple[int, int]:
+    """The requests and bytes of a plan, in constant memory."""
+    requests = size = 0
+    for wanted in plan.ranges():
+        requests, size = requests + 1, size + wanted.end - wanted.start
+    return requests, size
 
 
 def is_new(target: Target) -> bool:

@@ -68,7 +68,7 @@ ROOMS = {
     "catalog.cost.prices": "catalog.access catalog.errors catalog.screen",
     "catalog.cost.money": "catalog.cost.prices catalog.cost.use",
     "catalog.cost.counts": "catalog.cost.use catalog.store",
-    "catalog.cost.places": "catalog.access catalog.cost.prices catalog.store.address",
+    "catalog.cost.places": "catalog.access catalog.cost.prices catalog.errors catalog.store.address",
     "catalog.cost.before": "catalog.access catalog.cost.money catalog.cost.places catalog.cost.use catalog.errors"
     " catalog.program catalog.screen",
     "catalog.plans.effective": "catalog.format",

@@ -7,13 +7,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from catalog.access.session import Session
 from catalog.check.group import Request
 from catalog.check.job import check
 from catalog.cost import counts
 from catalog.cost.look import look
 from catalog.cost.use import CLASSES, Use, use_of
+from catalog.plans.records import Plans, add_plan, next_record
 from catalog.store.metered import MeteredStore
 from catalog.vault import Vault, open_vault
+from mount.restoretest.job import Request as Wanted
+from mount.restoretest.job import RestoreTest
 from tests.catalog.cost.worked import Worked
 from tests.kit.made.make import make
 from tests.kit.vaults import PASSPHRASE
@@ -136,3 +140,26 @@ def test_a_vault_of_8_machines_with_100_points_each(tmp_path: Path) -> None:
         opening = counts.opening().read
         assert {**classes(model), "read": model.read - opening} == pytest.approx(classes(spent), rel=0.01), level
     assert spent.received == pytest.approx(model.received, rel=0.25)
+
+
+def test_a_scheduled_backup_reads_its_plans_first(worked: Worked) -> None:
+    plans = Plans(worked.vault)
+    level = plans.of_vault()
+    add_plan(worked.vault, level, next_record(level, zone="UTC"))
+    worked.back_up(0)
+    shape = worked.shape()
+    spent = worked.back_up(0, is_scheduled=True)
+    model = counts.backup(shape, is_scheduled=True)
+    assert {**classes(model), "read": 0} == {**classes(spent), "read": 0}
+    assert abs(model.read - spent.read) <= 1
+
+
+def test_a_restore_test_takes_at_most_what_is_reckoned(worked: Worked) -> None:
+    wanted = Wanted("latest", None, None, None, None, False, None, "auto")
+
+    def work(session: Session, vault: Vault) -> None:
+        RestoreTest(session, wanted).run(vault)
+
+    spent, model = worked.use(1, work), counts.restore_test(worked.shape())
+    assert (spent.list, spent.write) == (model.list, 0)
+    assert 3 <= spent.read <= model.read and spent.received <= model.received

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ from catalog.cost.whatif import KEYS
 from catalog.cost.whatif import parse as changes_of
 from catalog.errors import UsageError
 from catalog.format.plan import Schedule
+from catalog.format.retention import RetentionRule
+from catalog.retention.decide import Fact, decide
+from catalog.retention.policy import Policy
+from catalog.retention.slots import Unit
 from catalog.store import wrapper
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
@@ -274,3 +279,17 @@ def test_a_table_with_places_that_are_there_twice() -> None:
     with pytest.raises(UsageError, match=r"line 6: vault\[1\]: the same row"):
         parse(head + b'[[vault]]\naddress = "a"\n', "p.toml")
     assert Shape().stored == 0
+
+
+@pytest.mark.parametrize(
+    "keeps", [Keeps(daily=30), Keeps(daily=14, weekly=8, monthly=12), Keeps(daily=7, weekly=4, yearly=3)]
+)
+def test_points_of_a_policy_are_about_those_that_retention_keeps(keeps: Keeps) -> None:
+    """A point each day for four years: the model has as many as stay, but for 3, or 5 % (the ends of slots)."""
+    now = 1_800_000_000 * 10**9
+    points = [
+        Fact(n.to_bytes(16, "big"), n, now - (1_500 - n) * DAY, now - (1_500 - n) * DAY) for n in range(1, 1_500)
+    ]
+    rules = {unit: RetentionRule(keep=getattr(keeps, unit)) for unit in Unit if getattr(keeps, unit)}
+    kept = [one for one in decide(points, Policy(zone=UTC, rules=rules), [], now) if one.keep]
+    assert len(ages(Habits(backups=MONTH, keeps=keeps))) == pytest.approx(len(kept), abs=3, rel=0.05)

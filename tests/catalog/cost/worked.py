@@ -17,6 +17,7 @@ from catalog.check.show import run_check
 from catalog.cost.counts import Shape
 from catalog.cost.look import look
 from catalog.cost.use import Use, use_of
+from catalog.plans.records import refresh
 from catalog.prune.job import Request as PruneRequest
 from catalog.prune.show import prune_vault
 from catalog.store.base import Store
@@ -83,10 +84,16 @@ class Worked:
     def change(self, machine: int) -> None:
         (self.source(machine) / "d3" / "f3").write_bytes(self._rng.randbytes(900))
 
-    def back_up(self, machine: int) -> Use:
+    def back_up(self, machine: int, *, is_scheduled: bool = False) -> Use:
         """A backup of what `source` has."""
         request = Request([self.source(machine)], item="home")
-        return self.use(machine, lambda session, vault: back_up(session, vault, request, as_json=True))
+
+        def work(session: Session, vault: Vault) -> None:
+            if is_scheduled:  # as the timer does
+                refresh(vault, ADDRESS, session.settings)
+            back_up(session, vault, request, as_json=True)
+
+        return self.use(machine, work)
 
     def check(self, machine: int, level: int) -> Use:
         options = Options(level, None, None)

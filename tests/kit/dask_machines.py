@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -237,17 +237,25 @@ class FleetKit:
             assert time.monotonic() < until, "it did not happen in time"
             time.sleep(0.02)
 
+    def busy_one(self, workers: Sequence[Machine]) -> Machine:
+        """Wait until one of these workers has a piece of a run, and not only the first question."""
+        found: list[Machine] = []
+
+        def look() -> bool:
+            at = self.busy()
+            found[:] = [
+                one
+                for one in workers
+                if any(int(key.rpartition("-")[2]) > len(self.workers) for key in at.get(one.name, []))
+            ]
+            return bool(found)
+
+        self.wait_for(look)
+        return found[0]
+
     def wait_until_busy(self, worker: Machine) -> None:
-        """Wait until a worker has a piece of a run, and not only the first question."""
-        asked = set[str]()
-
-        def has_piece() -> bool:
-            keys = self.busy().get(worker.name, [])
-            fresh = [key for key in keys if key not in asked]
-            asked.update(keys)
-            return any(int(key.rpartition("-")[2]) > len(self.workers) for key in fresh)
-
-        self.wait_for(has_piece)
+        """The same for one worker."""
+        self.busy_one([worker])
 
     def close(self) -> None:
         if self._client is not None:

@@ -7,7 +7,6 @@ with certificates of both sides, unless its address is a loopback address or the
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import queue
 import uuid
@@ -20,18 +19,13 @@ from distributed import Client, Future
 from distributed.security import Security
 
 from catalog.errors import FleetFailed, UsageError
+from mount.fleet.dask_settings import quiet
 from mount.fleet.engine import Ended
 from mount.fleet.worker import answer
 
 ALLOW_PLAIN = "RPDRIVE_ALLOW_PLAIN_FLEET"
 _CONNECT, _ASK, _GATHER = 30, 30, 120  # seconds
 _TLS_ADVICE = "set distributed.comm.tls in Dask's configuration (docs/fleet.md)"
-
-
-def quiet() -> None:
-    """Keep Dask's log away from the person's terminal: what matters is told in our own lines."""
-    for name in ("distributed", "tornado", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class DaskPool:

@@ -7,80 +7,34 @@ this machine can connect, and gets no further. None of Dask's web pages is serve
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 import tempfile
-import threading
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 import dask
 import msgspec
-from distributed import Client, Scheduler, Worker
-from distributed.http.routing import RoutingApplication
+from distributed import Client, Scheduler
 from distributed.security import Security
 from distributed.utils import LoopRunner
-from tornado.httpserver import HTTPServer
 
-from catalog.access.memory import protect_memory
 from catalog.access.settings import Settings
 from catalog.errors import FleetFailed, LocalError
 from catalog.interruption import deferred
 from catalog.program import secret_environment
 from mount.fleet import worker as work
-from mount.fleet.dask_pool import DaskPool, quiet
-from mount.process.base import Pipes
+from mount.fleet.dask_pool import DaskPool
+from mount.fleet.dask_settings import CONFIG, HOST, Unserved, quiet
+from mount.fleet.start import Start
 from mount.process.started import Started, start
 from mount.process.this import PROCESSES
 
-HOST = "127.0.0.1"
 _SPARE = 8  # for each worker, processes that are started in place of one that ended
-_CONFIG = {
-    "distributed.scheduler.worker-ttl": "60s",
-    "distributed.scheduler.work-stealing": False,
-    "distributed.scheduler.active-memory-manager.start": False,
-    "distributed.scheduler.http.routes": [],
-    "distributed.scheduler.preload": [],
-    "distributed.worker.http.routes": [],
-    "distributed.worker.preload": [],
-    "distributed.worker.profile.enabled": False,
-    "distributed.worker.memory.terminate": False,
-    "distributed.worker.memory.pause": False,
-    "distributed.client.preload": [],
-    "distributed.diagnostics.nvml": False,
-    "distributed.comm.compression": None,
-}
 
 
-class Start(msgspec.Struct, frozen=True):
-    """What a worker process gets through its pipe. `secrets` are variables that it did not inherit."""
-
-    scheduler: str
-    certificate: str
-    private: str
-    folder: str
-    master: bytes
-    admin: bytes
-    admin_private: bytes
-    secrets: dict[str, str]
-
-
-class _Quiet:
-    """Serves no web pages."""
-
-    def start_http_server(self, *_given: Any, **_named: Any) -> None:
-        self.http_application = RoutingApplication([])
-        self.http_server = HTTPServer(self.http_application)
-
-
-class _Scheduler(_Quiet, Scheduler):  # type: ignore[misc]
-    pass
-
-
-class _Worker(_Quiet, Worker):  # type: ignore[misc]
+class _Scheduler(Unserved, Scheduler):  # type: ignore[misc]
     pass
 
 
@@ -95,7 +49,7 @@ class LocalPool(DaskPool):
         self._processes: list[tuple[Started, Path]] = []
         self._stack = ExitStack()
         try:
-            self._stack.enter_context(dask.config.set(_CONFIG))
+            self._stack.enter_context(dask.config.set(CONFIG))
             self._folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="rpdrive-fleet-"))
             self._stack.callback(self._end_processes)
             security = Security.temporary()
@@ -129,7 +83,7 @@ class LocalPool(DaskPool):
         self._left -= 1
         log = Path(self._folder) / f"{self._left}.log"
         with deferred():
-            started = start(PROCESSES, "mount.fleet.local", ("rpdrive", "fleet", "worker"), log)
+            started = start(PROCESSES, "mount.fleet.child", ("rpdrive", "fleet", "worker"), log)
             self._processes.append((started, log))
         os.close(started.answer)
         try:
@@ -178,56 +132,3 @@ async def _scheduler(security: Security, folder: str) -> Scheduler:
     return await _Scheduler(
         host=HOST, port=0, protocol="tls", security=security, dashboard=False, local_directory=folder
     )
-
-
-# --- the other side -----------------------------------------------------------------------------------------
-
-
-def main(order_pipe: int, answer_pipe: int) -> None:
-    """Run a worker process until its pipe is closed. The arguments represent the pipes, see Processes.inherited."""
-    from catalog.screen.redacted import protect_stderr
-
-    protect_memory()
-    protect_stderr()
-    pipes = PROCESSES.inherited(Pipes(order_pipe, answer_pipe))
-    os.close(pipes.answer)
-    pipe = os.fdopen(pipes.order, "rb", buffering=0)
-    length = int.from_bytes(_exactly(pipe, 4), "big")
-    order = msgspec.msgpack.decode(_exactly(pipe, length), type=Start)
-    threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
-    os.environ.update(order.secrets)
-    quiet()
-    work.WORKER = work.Worker(work.Keys(order.master, order.admin, order.admin_private))
-    security = Security(
-        require_encryption=True, tls_ca_file=order.certificate, tls_client_cert=order.certificate,
-        tls_client_key=order.private, tls_worker_cert=order.certificate, tls_worker_key=order.private,
-        tls_scheduler_cert=order.certificate, tls_scheduler_key=order.private,
-    )  # fmt: skip
-    with dask.config.set(_CONFIG):
-        asyncio.run(_serve(order, security))
-    os._exit(0)
-
-
-async def _serve(order: Start, security: Security) -> None:
-    worker = _Worker(
-        order.scheduler, nthreads=1, security=security, host=HOST, protocol="tls", memory_limit=0,
-        local_directory=order.folder, dashboard=False,
-    )  # fmt: skip
-    async with worker:
-        await worker.finished()
-
-
-def _exactly(pipe: Any, length: int) -> bytes:
-    data = b""
-    while len(data) < length:
-        part = pipe.read(length - len(data))
-        if not part:
-            os._exit(0)  # the command has ended
-        data += part
-    return data
-
-
-def _end_with(pipe: Any) -> None:
-    """End this process with the command, wherever it is: every piece can be stopped anywhere, as by kill -9."""
-    pipe.read(1)
-    os._exit(0)

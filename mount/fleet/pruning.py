@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -33,7 +34,7 @@ from catalog.prune.listing import outlook_lines, results_json
 from catalog.prune.run import Done, Refused, TimeIsUp
 from catalog.prune.scope import Scope, Series
 from catalog.prune.show import show
-from catalog.screen.phases import Phase, PhaseScreen
+from catalog.screen.phases import NoFollower, Phase, PhaseScreen
 from catalog.seeds.record import Seeds
 from catalog.vault import Vault
 from mount.fleet.engine import Fleet
@@ -170,10 +171,11 @@ def prune_fleet(session: Session, vault: Vault, fleet: Fleet, request: Request, 
     work = _Pruning(session, vault, request)
     by_id = {f"prune {series.id.hex()}": series for series in work.series}
     try:
-        with PhaseScreen() as screen:
+        with nullcontext() if as_json else PhaseScreen() as screen:
+            follow = screen or NoFollower()
             for outcome in fleet.run(work.pieces()):
                 found = work.take(by_id[outcome.piece.id], outcome.result, outcome.error)
-                screen.phase(Phase("pruning", len(work.found), len(by_id), unit="series"))
+                follow.phase(Phase("pruning", len(work.found), len(by_id), unit="series"))
                 if found.done is not None and not as_json:
                     print("\n".join(outlook_lines(found.done.outlook)), flush=True)
     finally:

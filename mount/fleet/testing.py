@@ -11,7 +11,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Annotated, Any
 
 import msgspec
@@ -22,7 +22,7 @@ from catalog.format.records import Outcome, PointName
 from catalog.jobs.local import LocalJob
 from catalog.points.opening import listed_points
 from catalog.screen.output import print_json, say
-from catalog.screen.phases import Phase, PhaseScreen
+from catalog.screen.phases import NoFollower, Phase, PhaseScreen
 from catalog.screen.stderr import warn
 from catalog.vault import Vault
 from mount.fleet.engine import Fleet
@@ -168,22 +168,26 @@ class _Tests:
         fleet: Fleet,
         requests: Sequence[Request],
         show: Callable[[_Test], None],
+        *,
+        is_quiet: bool,
     ) -> None:
+        self._is_quiet = is_quiet
         self._session, self._vault, self._fleet, self._requests = session, vault, fleet, requests
         self._show, self._rng = show, random.SystemRandom()
         self._open: dict[str, _Test] = {}
         self._given: set[str] = set()  # tests of which all pieces were handed out once
         self.errors: list[RpdriveError] = []  # of points that can't be opened
-        self.done = self.files = 0
+        self.done = 0
 
     def run(self) -> None:
         try:
-            with PhaseScreen() as screen:
+            with nullcontext() if self._is_quiet else PhaseScreen() as screen:
+                follow = screen or NoFollower()
                 for outcome in self._fleet.run(self._pieces()):
                     key = outcome.piece.id.split()[1]
                     test = self._open[key]
                     test.take(outcome.piece, outcome.result, outcome.error)
-                    screen.phase(Phase("testing", self.done, len(self._requests), unit="points"))
+                    follow.phase(Phase("testing", self.done, len(self._requests), unit="points"))
                     if key in self._given:
                         for piece in test.pieces():
                             self._fleet.add(piece)
@@ -242,7 +246,7 @@ def run_tests(session: Session, vault: Vault, fleet: Fleet, request: Request, ev
         codes.append(Damaged.exit_code if verdict.is_damaged else WITH_PROBLEMS if verdict.has_problems else 0)
 
     requests = _requests(vault, request) if every else [request]
-    tests = _Tests(session, vault, fleet, requests, show)
+    tests = _Tests(session, vault, fleet, requests, show, is_quiet=as_json)
     tests.run()
     for error in tests.errors:
         warn(f"{error}; {error.advice}" if error.advice else str(error))

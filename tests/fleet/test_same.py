@@ -40,7 +40,6 @@ from tests.kit.vaults import PASSPHRASE, home_of, make_vault
 
 pytest.importorskip("distributed")
 pytestmark = [
-    pytest.mark.unmeasured,
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning"),
 ]
 DAMAGED, WITH_PROBLEMS = 9, 3

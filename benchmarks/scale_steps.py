@@ -105,6 +105,8 @@ class Steps:
     def _command(self, step: str, words: tuple[str, ...]) -> Iterator[Row]:
         home = self._home()
         for name in (step, step + AGAIN) if self._again else (step,):
+            if name != step and words[0] in LOOKS:
+                self._settle(home, words)
             row = self.measured(name, lambda: command.run(home, self._url, *words, timeout=TIMEOUT)[0])
             yield row
             if row.took is None:

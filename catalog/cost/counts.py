@@ -108,7 +108,7 @@ def check(shape: Shape, level: int, percent: float = 1.0) -> Use:
     m = shape.machines
     every = shape.items * shape.points  # points of a machine
     folders = _folders(shape)
-    lists: float = 1 + sum(map(pages, folders)) + 2 * pages(m)
+    lists: float = 1 + sum(map(pages, folders)) + 3 * pages(m)
     lists += m * (2 + pages(shape.packs) + pages(shape.trees) + pages(every))
     signed = min(m, shape.ledgers) + min(m, shape.places)
     use = opening() + Use(list=lists, read=signed, received=signed * RECORD)

@@ -59,10 +59,13 @@ def answer_lines(answer: Answer) -> Iterator[str]:
     if answer.found is not None:
         kinds = sorted(answer.found.kinds.items(), key=lambda one: -one[1][1])
         yield "Stored: " + ", ".join(f"{kind} {size_text(int(size))}" for kind, (_n, size) in kinds[:4] if size)
-    yield (
-        f"Prices in {tariff.currency} of {tariff.name}, written down on {tariff.date} in {safe_text(tariff.file)} "
-        f"({safe_text(tariff.source)}): they may be out of date"
-    )
+    if tariff.is_free:
+        yield "A vault in a folder costs nothing but its disk, of which nothing is known here"
+    else:
+        yield (
+            f"Prices in {tariff.currency} of {tariff.name}, written down on {tariff.date} in "
+            f"{safe_text(tariff.file)} ({safe_text(tariff.source)}): they may be out of date"
+        )
     if answer.is_assumed and not tariff.is_free:
         yield "Where the vault is, is assumed; say so with --what-if, or in prices.toml (docs/cost.md)"
     yield ""

@@ -22,6 +22,8 @@ PLANNED = Habits(
     keeps=Keeps(daily=30, weekly=12, monthly=12),
 )  # fmt: skip
 
+_WHERE = {"region", "redundancy", "tier"}  # the changes that say where a vault is
+
 
 def show(session: Session, what_if: list[str], prices: Path | None, *, everything: bool, as_json: bool) -> None:
     """Print what a vault costs. Raises UsageError, LocalError and StoreError."""
@@ -41,8 +43,7 @@ def show(session: Session, what_if: list[str], prices: Path | None, *, everythin
 def _planned(table: Table, changes: dict[str, Value]) -> Answer:
     """What a vault would cost that does not exist."""
     case = changed(Case(size=1, files=1, habits=PLANNED, place=USUAL), changes)
-    where = USUAL if {"region", "redundancy", "tier"} - changes.keys() else None
-    return Answer(None, None, _estimate(table, case), changes, [], where is not None)
+    return Answer(None, None, _estimate(table, case), changes, [], not changes.keys() >= _WHERE)
 
 
 def _estimate(table: Table, case: Case) -> Estimate:
@@ -76,7 +77,8 @@ def _real(session: Session, table: Table, changes: dict[str, Value], *, everythi
     grown, more = scaled(shape, before, after), _more(before, after)
     leaves = after.place.leaves and after.provider != FOLDER
     then = estimate(grown, after.habits, there.tariff, leaves=leaves, new=(added[0] * more, added[1] * more))
-    return Answer(found, now, then, changes, notes, known.is_assumed and "region" not in changes)
+    is_known = place is not USUAL or changes.keys() >= _WHERE
+    return Answer(found, now, then, changes, notes, after.provider != FOLDER and not is_known)
 
 
 def _more(before: Case, after: Case) -> float:

@@ -137,8 +137,10 @@ def test_a_vault_of_8_machines_with_100_points_each(tmp_path: Path) -> None:
         check(vault, Request(level), tmp_path / "state")
         spent = use_of(store.snapshot() - before)
         model = counts.check(shape, level)
-        opening = counts.opening().read
-        assert {**classes(model), "read": model.read - opening} == pytest.approx(classes(spent), rel=0.01), level
+        model += counts.opening() * -1 + Use(
+            list=-1
+        )  # the vault is open, and nothing lists machines to print names
+        assert classes(model) == classes(spent), level
     assert spent.received == pytest.approx(model.received, rel=0.25)
 
 

@@ -98,7 +98,7 @@ class Worked:
     def check(self, machine: int, level: int) -> Use:
         options = Options(level, None, None)
         return self.use(
-            machine, lambda session, vault: run_check(session, vault, None, None, options, as_json=True)
+            machine, lambda session, vault: run_check(session, vault, None, None, options, as_json=False)
         )
 
     def prune(self, machine: int) -> Use:

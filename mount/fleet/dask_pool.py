@@ -24,7 +24,7 @@ from mount.fleet.engine import Ended
 from mount.fleet.worker import answer
 
 ALLOW_PLAIN = "RPDRIVE_ALLOW_PLAIN_FLEET"
-_CONNECT, _ASK, _GATHER = 30, 30, 120  # seconds
+_CONNECT, _ASK, _GATHER = 15, 30, 120  # seconds
 _TLS_ADVICE = "set distributed.comm.tls in Dask's configuration (docs/fleet.md)"
 
 

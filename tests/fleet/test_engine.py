@@ -149,6 +149,46 @@ def test_a_piece_whose_workers_are_all_lost_waits_for_a_new_one() -> None:
     assert (fleet.counts.gone, fleet.counts.lost) == (1, 2)
 
 
+def test_workers_may_come_while_it_runs_and_have_work_waiting() -> None:
+    """As an adaptive cluster adds them: it sees two pieces for each worker that it has."""
+    pool = FakePool("good1", depth=2)
+    found = []
+    for outcome in fleet_on(pool).run(piece(n) for n in range(12)):
+        found.append(outcome.piece.id)
+        if len(found) == 4:
+            pool.names.append("good2")
+    assert len(set(found)) == 12
+    assert [one for one, name in pool.asked if name][:2] == ["good1", "good1"]
+    assert "good2" in {one for one, name in pool.asked if name}
+
+
+def test_what_waits_at_one_worker_is_given_to_one_that_has_nothing_to_do() -> None:
+    pool = FakePool("good1", "good2", depth=2)
+    slow = {"piece 0", "piece 2"}  # the first pieces of good1
+
+    real = pool._answer
+    held: list[tuple[str, str, Order]] = []
+
+    def start(ticket: str, order: bytes, worker: str) -> None:
+        what = decode_order(order)
+        pool.asked.append((worker, what.id))
+        if what.id in slow and worker == "good1" and what.kind:
+            held.append((ticket, worker, what))
+        else:
+            pool.done.append(Ended(ticket, real(worker, what)))
+
+    pool.start = start  # type: ignore[method-assign]
+    found = []
+    for outcome in fleet_on(pool).run(piece(n) for n in range(4)):
+        found.append(outcome.piece.id)
+        if len(found) == 3:
+            (ticket, worker, what) = next(row for row in held if row[2].id not in found)
+            pool.done.append(Ended(ticket, real(worker, what)))
+    assert sorted(found) == [f"piece {n}" for n in range(4)]
+    assert len([name for _one, name in pool.asked if name]) == 5  # one of them was given to the other
+    assert len(pool.cancelled) == 1
+
+
 def test_a_piece_that_costs_three_workers_is_given_up_and_those_that_waited_behind_it_are_not() -> None:
     pool = FakePool("good1", depth=2)
     pool.deadly.add("piece 0")

@@ -140,3 +140,15 @@ def test_a_prune_is_done_whole(world: World) -> None:
     assert [(one["record"], one["carriers"]) for one in again["machines"]] == [(0, 0)] * 2 * ITEMS
     check = json.loads(world.cli.run("check", "--level", "3", "--json").stdout)
     assert [found["what"] for found in check["findings"]] == ["damaged block"]
+
+
+def test_without_its_scheduler_the_command_ends(world: World) -> None:
+    """The last test here: the scheduler is gone after it."""
+    (worker, *_others) = world.three()
+    command = world.cli.command("fleet", "check", "--level", "3", "--on", world.kit.on)
+    with subprocess.Popen(command, env=world.cli.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        world.kit.busy_one([worker])
+        world.kit.scheduler.kill()
+        out, err = run.communicate(timeout=100)
+    assert run.returncode == 14, (out, err)
+    assert b"does not answer any more; see its log" in err.splitlines()[-1] and b"Traceback" not in err

@@ -46,6 +46,7 @@ from catalog.format.records import (
 from catalog.format.sealed import Kind, max_sealed, open_object, seal_object
 from catalog.format.slots import KdfParameters, check_passphrase, make_slot
 from catalog.format.vaultfile import MAX_VAULT_FILE, VaultFile
+from catalog.kept import Kept
 from catalog.passed_over import PassedOver
 from catalog.places import Places, Run, run_at
 from catalog.promoted import Jumps
@@ -56,6 +57,7 @@ from catalog.vault_json import NAME, read_vault_file
 
 VAULT_FILE = NAME
 _PARALLEL = 8  # requests at once for records
+_RECORDS = 32 << 20  # bytes of records that are cached in memory, if there is no other cache
 T = TypeVar("T")
 
 
@@ -84,7 +86,7 @@ class Vault:
         self.passed_over = PassedOver()
         self.jumps = Jumps(file)
         self.state_id = keys.vault_id.hex()  # in names of files about this place (catalog/access/place.py)
-        self._records: MutableMapping[str, bytes] = {} if records is None else records
+        self._records: MutableMapping[str, bytes] = Kept(_RECORDS) if records is None else records
         self._follow_admins()
         # Called with what a person should know of what was chosen.
         self.tell: Callable[[str], None] = lambda text: None

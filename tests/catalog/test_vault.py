@@ -21,6 +21,7 @@ from catalog.errors import (
 from catalog.format.records import Item, Machine, Point, PointName
 from catalog.format.slots import KdfParameters
 from catalog.format.vaultfile import VaultFile
+from catalog.kept import Kept
 from catalog.new_vault import check_no_vault, create_vault
 from catalog.points.choice import choose_point, iter_items, latest
 from catalog.store.memory import MemoryStore
@@ -377,3 +378,13 @@ def test_the_days_when_the_clocks_change_end_at_midnight(monkeypatch: pytest.Mon
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+def test_records_in_memory_are_bounded() -> None:
+    kept = Kept(100)
+    for n in range(10):
+        kept[str(n)] = bytes(30)
+    assert list(kept) == ["7", "8", "9"]
+    kept["8"] = bytes(1)
+    kept["large"] = bytes(101)
+    assert len(kept) == 0 and kept.pop("8", None) is None

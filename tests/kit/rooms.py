@@ -39,11 +39,12 @@ ROOMS = {
     "catalog.seeds.disk": "catalog.errors catalog.format catalog.store catalog.systems",
     "catalog.signed": "catalog.errors catalog.format catalog.store",
     "catalog.passed_over": "catalog.errors",
+    "catalog.kept": "",
     "catalog.places": "catalog.format catalog.signed catalog.store",
     "catalog.vault_json": "catalog.errors catalog.format catalog.store",
     "catalog.promoted": "catalog.format",
-    "catalog.vault": "catalog.errors catalog.format catalog.passed_over catalog.places catalog.promoted"
-    " catalog.signed catalog.store catalog.vault_json",
+    "catalog.vault": "catalog.errors catalog.format catalog.kept catalog.passed_over catalog.places"
+    " catalog.promoted catalog.signed catalog.store catalog.vault_json",
     "catalog.elsewhere": "catalog.errors catalog.format catalog.store catalog.vault",
     "catalog.signing": "catalog.errors catalog.format catalog.signed catalog.vault",
     "catalog.new_vault": "catalog.errors catalog.format catalog.store catalog.vault catalog.vault_json",

@@ -1,6 +1,6 @@
 """The names of all points of a vault, in bounded memory: there may be twenty million.
 
-40 bytes a point, in a temporary file once they are many. Nothing in it is secret: the store shows names to whoever
+44 bytes a point, in a temporary file once they are many. Nothing in it is secret: the store shows names to whoever
 may list them.
 """
 
@@ -17,7 +17,8 @@ from catalog.format.records import PointName
 
 Key = tuple[bytes, bytes]  # machine and item
 Order = Callable[[PointName], tuple[int, int, bytes]]
-_ROW = struct.Struct(">qqQ16s")  # time and time of the object (ns), sequence, id
+_ROW = struct.Struct(">qqIQ16s")  # time (s), time of the object (s, and ns of a second), sequence, id
+_S = 10**9  # ns; a name may claim the year 9999, which no 64 bits of ns reach
 _MEMORY = 8 << 20  # bytes of rows; more are in the file
 _ROWS = 1 << 12  # written at once
 
@@ -44,7 +45,7 @@ class PointTable(Mapping[PointName, int]):
                 span, last = self._spans[key][-1], key
             span[1] += 1
             self._length += 1
-            rows.append(_ROW.pack(name.time, modified, name.sequence, name.id))
+            rows.append(_ROW.pack(name.time // _S, *divmod(modified, _S), name.sequence, name.id))
             if len(rows) >= _ROWS:
                 self._write(b"".join(rows))
                 rows.clear()
@@ -137,8 +138,8 @@ class PointTable(Mapping[PointName, int]):
         with self._lock:
             self._file.seek(n * _ROW.size)
             data = self._file.read(_ROW.size)
-        time, modified, sequence, point = _ROW.unpack(data)
-        return time, modified, sequence, point
+        time, second, rest, sequence, point = _ROW.unpack(data)
+        return time * _S, second * _S + rest, sequence, point
 
     def _rows(self, key: Key) -> Iterator[tuple[PointName, int]]:
         machine, item = key
@@ -146,8 +147,8 @@ class PointTable(Mapping[PointName, int]):
             with self._lock:
                 self._file.seek(first * _ROW.size)
                 data = self._file.read(count * _ROW.size)
-            for time, modified, sequence, point in _ROW.iter_unpack(data):
-                yield PointName(machine, item, time, sequence, point, False), modified
+            for time, second, rest, sequence, point in _ROW.iter_unpack(data):
+                yield PointName(machine, item, time * _S, sequence, point, False), second * _S + rest
 
 
 def by_sequence(name: PointName) -> tuple[int, int, bytes]:

@@ -58,6 +58,15 @@ def test_the_time_of_an_object_is_found_among_many() -> None:
     assert some[0][0]._replace(id=b"x" * 16) not in table
 
 
+def test_absurd_times_and_numbers_have_rows() -> None:
+    for text in ("10000101T000000Z-00000001", "99991231T235959Z-99999999"):
+        name = PointName.parse(f"points/{'ab' * 16}/{'cd' * 16}/{text}-{'ef' * 16}")
+        assert name is not None
+        for when in (0, -1, name.time + 1):
+            table = PointTable([(name, when)])
+            assert list(table.each()) == [(name, when)] and table[name] == when
+
+
 def test_the_rows_of_a_large_table_are_not_in_memory() -> None:
     some = rows(1, 1_000)
     tracemalloc.start()

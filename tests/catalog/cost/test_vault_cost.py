@@ -14,7 +14,7 @@ import pytest
 
 from catalog.cost import look as looking
 from catalog.cost.counts import Shape
-from catalog.cost.habits import runs_of
+from catalog.cost.habits import habits_of, runs_of
 from catalog.cost.look import look
 from catalog.cost.model import Habits, Keeps, ages, estimate, grown, planned
 from catalog.cost.money import MONTH
@@ -24,8 +24,9 @@ from catalog.cost.show import PLANNED
 from catalog.cost.whatif import KEYS
 from catalog.cost.whatif import parse as changes_of
 from catalog.errors import UsageError
-from catalog.format.plan import Schedule
+from catalog.format.plan import Care, Schedule
 from catalog.format.retention import RetentionRule
+from catalog.plans.records import Plans, add_plan, next_record
 from catalog.retention.decide import Fact, decide
 from catalog.retention.policy import Policy
 from catalog.retention.slots import Unit
@@ -136,6 +137,24 @@ def test_a_bad_what_if_is_answered_with_advice(text: str, said: str) -> None:
     with pytest.raises(UsageError) as e:
         changes_of([text])
     assert said in f"{e.value} {e.value.advice}"
+
+
+# --- plans --------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_of_the_vault_has_every_machine_check_all_of_it_and_that_is_said(tmp_path: Path) -> None:
+    worked = Worked(tmp_path, 2)
+    for machine in range(2):
+        worked.fill(machine, files=10)
+        worked.back_up(machine)
+    plans = Plans(worked.vault)
+    level, care = plans.of_vault(), Care(every=24)
+    schedule = Schedule(times=[60, 720])
+    add_plan(worked.vault, level, next_record(level, zone="UTC", check_1=care, check_2=care, schedule=schedule))
+    habits, notes = habits_of(worked.vault, look(worked.vault))
+    assert (habits.doers, habits.check_3, habits.prunes, habits.has_timers) == (2, 0, 0, True)
+    assert (habits.check_1, habits.check_2, habits.backups) == pytest.approx((MONTH, MONTH, 2 * MONTH))
+    assert notes == ["2 machines check or prune, and each does so for the whole vault: one is enough"]
 
 
 # --- looking at a vault -------------------------------------------------------------------------------------------

@@ -58,5 +58,5 @@ def check_fleet(
     code = show(
         session, vault, report, as_json=as_json, more={"errors": errors, "fleet": counts_json(fleet.counts)}
     )
-    tell_counts(fleet, as_json=as_json)
+    tell_counts(fleet, vault, as_json=as_json)
     return code or (WITH_PROBLEMS if checking.errors else 0)

@@ -14,11 +14,12 @@ from typing import NamedTuple, Protocol
 
 from catalog.errors import FleetFailed, RpdriveError
 from catalog.interruption import check
-from mount.fleet.pieces import Failure, Piece, Reply, decode_reply
+from mount.fleet.pieces import Failure, Note, Piece, Reply, decode_reply
 
 TRIES = 3  # of a piece, each by another worker if there is one
 PATIENCE = 60.0  # seconds without any worker that can do pieces
 _LOOK_EVERY, _WAIT = 1.0, 0.5  # seconds
+_NOTES = 1000  # of what was passed over
 _RENEW = "see docs/fleet.md"
 
 
@@ -111,7 +112,7 @@ class Fleet:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counts = Counts()
-        self.notes: dict[str, None] = {}  # lines of workers, each once
+        self.notes: dict[str, Note] = {}  # what workers have passed over, by object
         self.question: Piece | None = None  # a worker is asked it first; its id is ""
         self._pool, self._order_of, self._say = pool, order_of, say
         self._patience, self._clock = patience, clock
@@ -286,12 +287,18 @@ class Fleet:
         return given
 
     def _start(self, given: _Try, one: str) -> None:
+        try:
+            order = self._order_of(given.piece)
+        except FleetFailed as e:  # it is too long
+            self.counts.failed += 1
+            self._given_up.append(Outcome(given.piece, None, e))
+            return
         given.worker = one
         self.counts.tasks += 1
         ticket = self._ticket()
         self._out[ticket] = given
         self._load[one].append(ticket)
-        self._pool.start(ticket, self._order_of(given.piece), one)
+        self._pool.start(ticket, order, one)
 
     def _take(self, ended: Ended) -> Outcome | None:
         """What something that has ended comes to: an outcome, or another try."""
@@ -330,4 +337,4 @@ class Fleet:
         counts.requests += reply.requests
         counts.received += reply.received
         counts.sent += reply.sent
-        self.notes.update(dict.fromkeys(reply.notes))
+        self.notes.update((note.object, note) for note in reply.notes[: _NOTES - len(self.notes)])

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from catalog.screen.output import say
-from catalog.screen.stderr import warn
 from catalog.screen.text import counted, duration_text
+from catalog.vault import Vault
 from mount.fleet.engine import Counts, Fleet
 
 
-def tell_counts(fleet: Fleet, *, as_json: bool) -> None:
-    """Say what workers have passed over, and what the run came to."""
-    for note in fleet.notes:
-        warn(note, prefix="warning")
+def tell_counts(fleet: Fleet, vault: Vault, *, as_json: bool) -> None:
+    """Say what the run came to; what workers have passed over is said when the command ends, as its own."""
+    for note in fleet.notes.values():
+        vault.passed_over.note(note.object, note.failure.error(), lost=note.lost)
     if not as_json:
         say(counts_line(fleet.counts))
 

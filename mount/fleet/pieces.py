@@ -67,11 +67,19 @@ class Failure(msgspec.Struct, frozen=True):
         return kind(f"{of}{self.message}", self.advice)
 
 
+class Note(msgspec.Struct, frozen=True):
+    """A record of the vault that a worker has passed over, see PassedOver."""
+
+    object: _TEXT
+    failure: Failure
+    lost: bool
+
+
 class Reply(msgspec.Struct, frozen=True):
     """What a worker answers: the `result` of a piece, or why there is none.
 
     `worker` is the id by which the pool knows it. `again`: another worker may do better. `seconds` it worked;
-    `requests`, `received` and `sent` (bytes) to the store. `notes` are lines for people: what was passed over.
+    `requests`, `received` and `sent` (bytes) to the store. `notes`: what was passed over.
     """
 
     id: _ID
@@ -84,7 +92,7 @@ class Reply(msgspec.Struct, frozen=True):
     requests: int = 0
     received: int = 0
     sent: int = 0
-    notes: tuple[_TEXT, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def encode_order(order: Order) -> bytes:

@@ -195,5 +195,5 @@ def prune_fleet(session: Session, vault: Vault, fleet: Fleet, request: Request, 
         "fleet": counts_json(counts),
     }
     code = show(vault, request, results, row, as_json=as_json)
-    tell_counts(fleet, as_json=as_json)
+    tell_counts(fleet, vault, as_json=as_json)
     return code

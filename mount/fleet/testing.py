@@ -256,5 +256,5 @@ def run_tests(session: Session, vault: Vault, fleet: Fleet, request: Request, ev
         print_json({"tests": rows, "errors": errors, "fleet": counts_json(fleet.counts)})
     elif as_json:
         print_json(rows[0] | {"fleet": counts_json(fleet.counts)})
-    tell_counts(fleet, as_json=as_json)
+    tell_counts(fleet, vault, as_json=as_json)
     return max(codes)

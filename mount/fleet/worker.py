@@ -31,7 +31,7 @@ from catalog.store.roles import Role
 from catalog.vault import Vault
 from mount.fleet.here import Here, Wanted
 from mount.fleet.kinds import function_of
-from mount.fleet.pieces import MOST_RESULT, Failure, Order, Reply, decode_order, own_version
+from mount.fleet.pieces import MOST_RESULT, Failure, Note, Order, Reply, decode_order, own_version
 
 PASSPHRASE_FILE = "RPDRIVE_PASSPHRASE_FILE"
 ADMIN_PASSPHRASE_FILE = "RPDRIVE_ADMIN_PASSPHRASE_FILE"
@@ -80,11 +80,12 @@ class Worker:
                         raise FleetFailed(f"the result has {len(result):,} bytes", "see docs/fleet.md")
             except BaseException as e:  # noqa: BLE001 - an exception would be pickled, and logged
                 failure, again = _failure(e), not isinstance(e, ValueError)
-            traffic, notes = before, tuple[str, ...]()
+            traffic, notes = before, tuple[Note, ...]()
             if self._opened is not None:
                 traffic = _traffic(self._opened.session)
                 with suppress(Exception):
-                    notes = tuple(str(row)[:_LONGEST] for row in self._opened.vault.passed_over.report())[:100]
+                    rows = self._opened.vault.passed_over.report()[:100]
+                    notes = tuple(Note(row.name, _failure(row.error), row.lost) for row in rows)
             return msgspec.msgpack.encode(
                 Reply(
                     id=order_id, worker=worker, host=platform.node(), seconds=time.monotonic() - began,

@@ -232,6 +232,19 @@ def test_a_piece_can_be_added_while_others_run_and_what_is_out_is_cancelled() ->
     assert len(pool.cancelled) <= 1
 
 
+def test_a_piece_that_is_too_long_costs_itself_alone() -> None:
+    def order_or_not(one: Piece | None) -> bytes:
+        if one is not None and one.id == "piece 1":
+            raise FleetFailed("too long")
+        return order_of(one)
+
+    pool = FakePool("good1")
+    fleet = Fleet(pool, order_or_not, pytest.fail, clock=lambda: pool.now)
+    outcomes = {outcome.piece.id: outcome.error for outcome in fleet.run(piece(n) for n in range(3))}
+    assert type(outcomes.pop("piece 1")) is FleetFailed
+    assert outcomes == {"piece 0": None, "piece 2": None}
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"\xc1", "text", None, msgspec.msgpack.encode({"id": 1}), b"\x91" * 100_000], ids=str
 )

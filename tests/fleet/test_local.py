@@ -19,9 +19,10 @@ import pytest
 
 from catalog.access.session import Session
 from catalog.access.settings import Settings
-from catalog.errors import FleetFailed, StoreUnreachable
+from catalog.errors import FleetFailed, StoreUnreachable, UsageError
 from catalog.vault import Vault
 from mount.fleet.engine import Ended, Fleet
+from mount.fleet.opening import check_on
 from mount.fleet.pieces import Order, Piece, encode_order, own_version
 from tests.kit.cli import Cli
 from tests.kit.dask_pieces import answer
@@ -285,7 +286,9 @@ def test_what_is_stopped_is_told_to_stop(local: Local) -> None:
 
 def test_the_option_names_what_it_can_be(rpdrive: Cli, vault: Vault) -> None:
     for on in ("local", "local:0", "local:x", "dask:", "tcp://x:1", "local:1000"):
-        assert "is no fleet" in rpdrive.fails("fleet", "check", "--on", on, code=2)
+        with pytest.raises(UsageError, match="is no fleet"):
+            check_on(on)
+    assert check_on("local:3") == (3, "") and check_on("dask://h:1/") == (0, "h:1")
     text = rpdrive.fails("fleet", "check", "--on", "dask://192.0.2.1:8786", code=2)
     assert "without TLS, everybody on the way to 192.0.2.1 could run programs" in text
     hidden = "import sys\nsys.modules['distributed'] = None\nimport rpdrive\nsys.exit(rpdrive.run(sys.argv[1:]))"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby, islice
 from typing import NamedTuple
@@ -56,6 +57,7 @@ class Shown:
         self.count = sum(span.has(name.time) for name in listed.stored)
         self.machines: dict[bytes, Machine] = {}
         self._asked: set[bytes] = set()
+        self._knowing = threading.Lock()
         self._oldest: PointName | None = None  # that `last` has looked at
         self._taken = 0  # names that were shown or passed over
         self.items: set[Key] = set()  # those of the points that are shown
@@ -152,8 +154,9 @@ class Shown:
 
     def know(self, machines: Iterable[bytes]) -> Mapping[bytes, Machine]:
         """Read the records of machines (ids): one listing, if there are new ones."""
-        new = set(machines) - self._asked
-        if new:
-            self._asked |= new
-            self.machines.update(self._vault.machines({one.hex() for one in new}))
-        return self.machines
+        with self._knowing:  # records of checks are looked for in another thread: each waits for what it needs
+            new = set(machines) - self._asked
+            if new:
+                self._asked |= new
+                self.machines.update(self._vault.machines({one.hex() for one in new}))
+            return self.machines

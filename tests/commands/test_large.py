@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -111,6 +112,27 @@ def test_forgotten_machines_are_passed_over_without_their_points(fleet: Large) -
         text, _spent = fleet.run(show_points, None, None, Wanted(last=2, every=True), as_json=False)
         assert "gone" in text.splitlines()[2]
     finally:
+        del fleet.store.objects[str(name)]
+
+
+def test_a_slow_store_lets_no_point_of_a_forgotten_machine_through(fleet: Large) -> None:
+    """Where all are shown, two threads want records of machines: neither goes on without them."""
+    newest, read = number_id(MACHINES), fleet.store.get
+
+    def slowly(name: str, most: int) -> bytes:
+        time.sleep(0.05 if name.startswith("machines/") else 0)
+        return read(name, most)
+
+    name = MachineName(newest, 2)
+    record = Machine(id=newest, name="gone", hostname="h", system="Linux", created=1, forgotten=True)
+    fleet.add(Kind.MACHINE, name, record, START)
+    fleet.store.get = slowly  # type: ignore[method-assign]
+    try:
+        late = Wanted(last=1, since="2023-11-16T22:46:40+00:00")  # of the last machine alone
+        text, _spent = fleet.run(show_points, None, None, late, as_json=False)
+        assert text == "There are only recovery points of forgotten machines; --all shows them\n"
+    finally:
+        del fleet.store.get  # type: ignore[method-assign]
         del fleet.store.objects[str(name)]
 
 

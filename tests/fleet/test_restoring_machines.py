@@ -6,6 +6,7 @@ import json
 import os
 import random
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.kit.azurite import ACCOUNT, Azurite, running_azurite
-from tests.kit.cli import Cli
+from tests.kit.cli import ROOT, Cli
 from tests.kit.dask_machines import FleetKit, Machine, running_fleet
 from tests.kit.restoring import assert_same_attributes, assert_same_trees, temporaries
 
@@ -67,6 +68,7 @@ class World:
         make_source(self.source)
         self.run("backup", self.source)
         self.row: dict[str, Any] = {}
+        self.errors = ""
         self.single = folder / "single"
         self.seconds, self.cpu = self.timed(self._single, [])
 
@@ -102,6 +104,7 @@ class World:
         return list(self.cli.command("fleet", "restore", place, "--to", str(to), "--on", self.kit.on, "--json"))
 
     def restored(self, to: Path, during: Callable[[], None] = lambda: None) -> dict[str, Any]:
+        """Restore by the fleet. What it prints as JSON; `errors` are its messages."""
         with subprocess.Popen(
             self.command(to), env=self.cli.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as run:
@@ -109,6 +112,7 @@ class World:
             out, err = run.communicate(timeout=1200)
         assert run.returncode == 0, (err, out)
         row: dict[str, Any] = json.loads(out)
+        self.errors = err.decode()
         return row
 
     def assert_same(self, to: Path) -> None:
@@ -118,10 +122,43 @@ class World:
         assert temporaries(to) == [] and os.listdir(to) == ["source"]
 
 
+def blind_worker(kit: FleetKit, store: dict[str, str], hidden: Path) -> Machine:
+    """A worker on a host called `blind`, which has another file system at this path."""
+    machine, home = kit.net.add("blind"), kit.folder / "blind"
+    cli = Cli(home)
+    cli.home.parent.mkdir(exist_ok=True)
+    cli.environ |= store | kit.environ
+    cli.ok("vault", "unlock", "--save")
+    worker = [
+        sys.executable, "-P", "-m", "distributed.cli.dask_worker", kit.on.replace("dask:", "tls:"), "--host",
+        machine.address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--name", "blind", "--local-directory",
+        str(home / "dask"),
+    ]  # fmt: skip
+    script = 'mount -t tmpfs none "$0" && hostname blind && exec "$@"'
+    own = {name: value for name, value in cli.environ.items() if name != "RPDRIVE_PASSPHRASE"}
+    with (home / "log").open("ab") as log:
+        machine.process = subprocess.Popen(
+            ["nsenter", f"--net=/run/netns/{machine.namespace}", "unshare", "--mount", "--uts", "sh", "-c", script,
+             str(hidden), *worker],
+            env=own | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=home,
+            start_new_session=True,
+        )  # fmt: skip
+    kit.workers.append(machine)
+    kit.wait_for(lambda: "blind" in kit.names())
+    return machine
+
+
 def cpu_of(machine: Machine) -> float:
     assert machine.process is not None
     fields = Path(f"/proc/{machine.process.pid}/stat").read_bytes().rpartition(b")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICK
+
+
+def peak_of(machine: Machine) -> int:
+    """The most memory that a worker had, in MiB."""
+    assert machine.process is not None
+    lines = Path(f"/proc/{machine.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) >> 10
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +186,8 @@ def test_one_two_and_three(world: World, capsys: pytest.CaptureFixture[str]) -> 
         seconds, cpu = world.timed(lambda to=to, rows=rows: rows.append(world.restored(to)), workers)  # type: ignore[misc]
         (row,) = rows
         assert totals(row) == totals(world.row)
-        lines.append(f"{count} workers: {seconds:.1f} s, {cpu:.1f} s of processors, {row['fleet']}")
+        peaks = ", ".join(f"{peak_of(one)} MiB" for one in workers)
+        lines.append(f"{count} workers: {seconds:.1f} s, {cpu:.1f} s of processors, {peaks}, {row['fleet']}")
         world.assert_same(to)
         world.end(workers)
     with capsys.disabled():
@@ -158,7 +196,11 @@ def test_one_two_and_three(world: World, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.timeout(3600)
 def test_two_are_lost(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    workers, to = world.workers(3), world.folder / "lost"
+    """One that does not see the target gets nothing to do, and is named; the two that are lost cost time."""
+    shared = world.folder / "shared"
+    shared.mkdir()
+    blind = blind_worker(world.kit, world.store, shared)
+    workers, to = world.workers(3), shared / "to"
 
     def lose() -> None:
         world.kit.wait_until_busy(workers[0])
@@ -170,12 +212,14 @@ def test_two_are_lost(world: World, capsys: pytest.CaptureFixture[str]) -> None:
 
     row = world.restored(to, lose)
     assert row["fleet"]["workers_lost"] == 2 and row["fleet"]["failed"] == 0
+    assert row["fleet"]["workers_refused"] == 1 and "the worker on blind gets nothing to do: " in world.errors
+    assert f"the folder {to} is not the one to restore into" in world.errors
     assert row["written"] + row["same"] == world.row["written"]
     assert (row["entries"], row["problem_count"]) == (world.row["entries"], 0)
     world.assert_same(to)
     workers[1].mend()
     time.sleep(5)
     world.assert_same(to)  # who was cut off does nothing late
-    world.end(workers)
+    world.end([*workers, blind])
     with capsys.disabled():
         print(f"\ntwo lost: {row['seconds']} s, {row['fleet']}, {row['same']} there already")

@@ -2,7 +2,8 @@
 
 Makes a vault of so many files in a folder, then restores it (in a process of its own) to a disk on which nothing
 stays, and prints the peak of that process's memory in KiB. Options: `dry` (a dry run), `linked` (each file has two
-names), `flat` (one folder), `wide` (10 files in each folder), `small` (little of anything is kept in memory).
+names), `flat` (one folder), `wide` (10 files in each folder), `small` (little of anything is kept in memory), `led`
+(by others: they restore nothing here, and the folders are finished).
 """
 
 from __future__ import annotations
@@ -23,10 +24,14 @@ from catalog.format.nodes import Node
 from catalog.format.packs import Extent
 from catalog.format.values import NodeKind, Subtree
 from catalog.store.local import LocalStore
+from mount.fleet.restoring.together import TogetherRestore
 from mount.restore import folder_table, plan, pool, run, writer
 from mount.restore.disk.posix import PosixDisk
 from mount.restore.job import PAGES, TREES, without_collection
+from mount.restore.options import Options
+from mount.restore.source import place_in
 from tests.kit.restoring import a_point, restore_with
+from tests.kit.together import parts_of_nothing
 from tests.kit.vaultmaker import OWNER, SMALL_BLOCK, Packer, Trees, open_empty
 
 EACH = 200  # files in a folder
@@ -126,6 +131,13 @@ def _restore(folder: Path, files: int, options: list[str]) -> None:
     vault = open_empty(LocalStore(folder / "vault"))
     reader = Reader(vault, memory=trees, page_memory=pages)
     disk = NowhereDisk(linked="linked" in options)
+    if "led" in options:
+        with without_collection():
+            led = TogetherRestore(vault, reader, Options(os.fsencode(folder / "to")), parts_of_nothing)
+            report = led.run([place_in(reader, "", a_point(root), b"")])
+        assert report.problem_count == 0 and report.entries == root.totals.entries - root.totals.files, report
+        print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+        return
     with without_collection():
         report = restore_with(
             reader, vault, a_point(root), folder / "to", disk=disk, permissions=False, dry_run="dry" in options

@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from cache.reader import Reader
 from catalog.errors import RpdriveError
 from catalog.format.records import Point
 from catalog.vault import Vault
+from mount.fleet.restoring.orders import Result, Task
 from mount.fleet.restoring.spans import Limits
 from mount.fleet.restoring.together import DoParts, Ended, TogetherReport, TogetherRestore
 from mount.fleet.restoring.work import restore_part
@@ -37,6 +40,15 @@ def parts_here(
                 yield Ended(number, e)
 
     return do
+
+
+def parts_of_nothing(_asks: bytes, parts: Iterable[tuple[int, bytes]]) -> Iterator[Ended]:
+    """Does no part, and says that each came to nothing: to measure the one who leads."""
+    nothing = msgspec.msgpack.encode(Result({}, {}, {}, [], [], [], [], found=False))
+    for number, body in parts:
+        task = msgspec.msgpack.decode(body, type=Task)
+        (Path(os.fsdecode(task.target)) / os.fsdecode(task.site) / "results" / str(number)).write_bytes(nothing)
+        yield Ended(number, None)
 
 
 def together(

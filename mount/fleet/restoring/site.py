@@ -268,7 +268,7 @@ class Site:
             except FileNotFoundError:
                 return None
             try:
-                return self._disk.pread(fd, _MOST, 0)
+                return self._disk.pread(fd, min(self._disk.fstat(fd).st_size, _MOST), 0)
             finally:
                 self._disk.close(fd)
 

@@ -42,7 +42,7 @@ def test_memory_does_not_grow(options: list[str]) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("options", [[], ["wide"], ["linked"], ["dry"]], ids=str)
+@pytest.mark.parametrize("options", [[], ["wide"], ["linked"], ["dry"], ["led"], ["led", "wide"]], ids=str)
 def test_the_curve(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     for files in (10_000, 100_000, 1_000_000, 10_000_000):
         found = peak(files, *options) / 1000

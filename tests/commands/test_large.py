@@ -132,7 +132,7 @@ def test_a_slow_store_lets_no_point_of_a_forgotten_machine_through(fleet: Large)
         text, _spent = fleet.run(show_points, None, None, late, as_json=False)
         assert text == "There are only recovery points of forgotten machines; --all shows them\n"
     finally:
-        del fleet.store.get  # type: ignore[method-assign]
+        del fleet.store.get
         del fleet.store.objects[str(name)]
 
 

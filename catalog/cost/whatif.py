@@ -12,7 +12,7 @@ import msgspec
 from catalog.cost.counts import Shape
 from catalog.cost.model import Habits, planned
 from catalog.cost.money import MONTH
-from catalog.cost.prices import Place
+from catalog.cost.prices import FOLDER, Place
 from catalog.errors import UsageError
 from catalog.screen.text import parse_duration, parse_size
 
@@ -202,6 +202,11 @@ def changed(case: Case, changes: dict[str, Value]) -> Case:
             )
         direct["points"] = None
     place = {key: changes[key] for key in _PLACE if key in changes}
+    if place and direct.get("provider", case.provider) == FOLDER:
+        raise UsageError(
+            f"--what-if {next(iter(place))}: the vault is in a folder, which costs nothing",
+            "add a provider, e.g. provider=azure",
+        )
     return msgspec.structs.replace(
         case, **direct, habits=msgspec.structs.replace(case.habits, **habits),
         place=msgspec.structs.replace(case.place, **place),

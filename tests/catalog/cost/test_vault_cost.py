@@ -254,6 +254,8 @@ def test_a_folder_costs_nothing_and_another_place_is_compared(rpdrive: Cli, vaul
     assert then["then"]["prices"]["tier"] == "cool"
     assert then["is_assumed"] and not found["is_assumed"] and then["what_if"]["tier"] == "cool"
     assert "costs nothing but its disk" in rpdrive.ok("vault", "cost")
+    said = rpdrive.fails("vault", "cost", "--what-if", "region=northeurope", code=2)
+    assert "the vault is in a folder, which costs nothing; add a provider" in said
     text = rpdrive.ok("vault", "cost", "--what-if", "provider=azure")
     assert "A MONTH" in text and "DIFFERENCE" in text and "Not included: taxes" in text
     assert max(map(len, text.splitlines())) < 260

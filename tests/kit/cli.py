@@ -14,6 +14,7 @@ import pytest
 
 from catalog.store.local import LocalStore
 from catalog.vault import Vault
+from tests.kit import ready
 from tests.kit.vaults import home_of, new_vault
 
 ROOT = Path(__file__).parents[2]
@@ -57,10 +58,14 @@ class Cli:
         environ = {k: v for k, v in {**self.environ, **(env or {})}.items() if v is not None}
         options.setdefault("stdout", subprocess.PIPE)
         options.setdefault("stderr", subprocess.PIPE)
-        return subprocess.run(
-            self.command(*args), env=environ, stdin=subprocess.DEVNULL, start_new_session=True, timeout=120,
-            check=False, **options,
-        )  # fmt: skip
+        return ready.run(
+            self.command(*args),
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            timeout=120,
+            **options,
+        )
 
     def ok(self, *args: str | Path | bytes, env: Mapping[str, str | None] | None = None) -> str:
         """Run a command that must succeed; its stdout."""

@@ -20,6 +20,7 @@ from catalog.format.packs import Extent
 from catalog.format.records import Item, Machine, Point, Root
 from catalog.format.values import Hole, NodeKind, OutOfLine, Owner, Subtree
 from catalog.vault import Vault
+from tests.kit import ready
 from tests.kit.vaultmaker import MACHINE as MAKER
 from tests.kit.vaultmaker import Packer, Trees
 from tests.kit.vaults import home_of
@@ -39,10 +40,9 @@ class Home:
 
     def run(self, *args: str | Path, exit_code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the command and check its exit code."""
-        done = subprocess.run(
-            self.command(*args), env=self.environment | environment, capture_output=True, text=True, timeout=120,
-            check=False,
-        )  # fmt: skip
+        done = ready.run(
+            self.command(*args), env=self.environment | environment, capture_output=True, text=True, timeout=120
+        )
         assert done.returncode == exit_code, (args, done.returncode, done.stdout, done.stderr)
         return done
 

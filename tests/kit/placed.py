@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import rpdrive as program
 from catalog.access.settings import Settings
 from catalog.store.local import LocalStore
 from catalog.vault import Vault, open_vault
+from tests.kit import ready
 from tests.kit.vaults import PASSPHRASE, home_of, new_vault
 
 
@@ -55,9 +56,9 @@ class Places:
     def process(self, *args: str | Path) -> str:
         """The same for a command that leaves a process behind."""
         command = [sys.executable, "-m", "rpdrive", *map(str, args)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        done = ready.run(command, env=os.environ, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done
-        return done.stdout + done.stderr
+        return str(done.stdout + done.stderr)
 
     def json(self, *args: str | Path) -> Any:
         assert self.code(*args, "--json") == 0, self.errors

@@ -103,12 +103,12 @@ def test_a_reader_does_not_take_a_limit_for_a_hang(tmp_path: Path, on_purpose: b
     class Slow(StoreWrapper):
         def read(self, name: str, offset: int, length: int, *, up_to: bool = False) -> bytes:
             with held.holding() if on_purpose else nullcontext():
-                time.sleep(0.5)
+                time.sleep(1.5)
             return self.inner.read(name, offset, length, up_to=up_to)
 
     vault = machine.vault
     vault.store = Slow(vault.store)
-    with closing(Reader(vault, timeout=0.1)) as reader:
+    with closing(Reader(vault, timeout=0.5)) as reader:
         if on_purpose:
             assert reader.leaf(point.root.subtree().at)
         else:

@@ -116,6 +116,24 @@ def test_what_was_seen_before_the_promotion_counts(tmp_path: Path) -> None:
     assert seen_at(tmp_path, again, *before, (9, EARLIER), (12, LATER + 60 * 10**9)) == [Gap(M, ITEM, 4, 8)]
 
 
+def test_the_edges_of_a_promotion_are_all_that_need_be_seen(tmp_path: Path) -> None:
+    """`rpdrive points` opens what it shows, and these: what it notes is the same as if it had opened all."""
+    some = [(n, EARLIER) for n in range(1, 6)] + [(n, LATER) for n in range(9, 14)]
+    notes = []
+    for folder, every in ((tmp_path / "all", True), (tmp_path / "edges", False)):
+        folder.mkdir()
+        one = vault(COPY)
+        for number, when in some:
+            one.jumps.stored(name(number), when)
+        numbers = [number for number, _when in some]
+        edges = one.jumps.edges((M, ITEM), numbers)
+        assert edges == {5, 9} and vault().jumps.edges((M, ITEM), numbers) == set()
+        opened = [name(n) for n in numbers if every or n in edges or n == 13]
+        assert Seen(folder, one).check([name(n) for n in numbers], opened) == []
+        notes.append(next(folder.iterdir()).read_bytes())
+    assert notes[0] == notes[1]
+
+
 def test_the_file_is_that_of_earlier_versions_where_nothing_was_promoted(tmp_path: Path) -> None:
     check(tmp_path, name(1), name(2))
     (path,) = tmp_path.iterdir()

@@ -115,7 +115,7 @@ def _reason(error: BaseException | None) -> str:
     """Why there is no answer, in one line, without what Dask says of arguments."""
     if error is None:
         return "it was cancelled"
-    if isinstance(error, ImportError):
+    if isinstance(error, ImportError) or "deserialization" in str(error):  # of the function's name
         return "rpdrive can't be loaded there"
     return f"no answer ({type(error).__name__})"
 

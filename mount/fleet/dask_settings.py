@@ -28,8 +28,10 @@ CONFIG = {
 
 def quiet() -> None:
     """Keep Dask's log away from the person's terminal: what matters is told in our own lines."""
-    for name in ("distributed", "tornado", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.raiseExceptions = False
+    known = [name for name in logging.root.manager.loggerDict if name.startswith("distributed.")]
+    for name in ("distributed", "tornado", "asyncio", *known):  # Dask gives some of them levels of their own
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 class Unserved:

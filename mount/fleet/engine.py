@@ -230,7 +230,9 @@ class Fleet:
             name = reply.host
         except ValueError:
             reason = ended.reason or "its answer is malformed"
-            failure = Failure("FleetFailed", reason, "install the same rpdrive[fleet] there as here")
+            failure = Failure(
+                "FleetFailed", reason, "install the same rpdrive[fleet] there, and where the scheduler runs"
+            )
         if failure is None:
             if not self.counts.workers:
                 self._began = self._clock()  # before, there was nobody

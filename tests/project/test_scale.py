@@ -10,6 +10,7 @@ import pytest
 
 import rpdrive
 from catalog.store import address, stack
+from tests.kit.made import backup, command, drive
 from tests.kit.made.backup import saved
 from tests.kit.made.command import Counting
 from tests.kit.made.contents import FILE_BYTES
@@ -18,6 +19,7 @@ from tests.kit.made.source import ManyFiles
 from tests.kit.made.store import MadeScheme
 from tests.kit.vaults import home_of, make_vault
 
+MOST = 400  # MiB
 FEW, MANY = (2, 10), (8, 60)  # machines, and points of each
 ONE = ("--machine", "machine-00001")
 
@@ -141,3 +143,26 @@ def test_a_file_of_sixty_terabytes(world: World) -> None:
         with (back / "large").open("rb") as file:
             assert file.seek(-len(end), 2) == size - len(end) and file.read() == end
             assert (back / "large").stat().st_blocks * 512 < 1 << 20
+
+
+@pytest.mark.soak
+@pytest.mark.needs_root
+@pytest.mark.needs_fuse
+def test_an_item_of_ten_thousand_points_fits_into_memory(tmp_path: Path) -> None:
+    """Nothing takes 400 MiB; `make bench-scale` measures the rest, up to twenty million points."""
+    points = 10_000
+    url = make(tmp_path / "vault", machines=3, points=points).url
+    for words in (
+        ("points", "--why", "--json", *ONE), ("find", "file-001.txt", "--all-points", *ONE),
+        ("versions", "/folder-001/file-001.txt", *ONE), ("check", "--level", "1", *ONE),
+        ("prune", "--dry-run", *ONE), ("health", "--all"),
+    ):  # fmt: skip
+        took, _said = command.run(tmp_path / "home", url, *words)
+        assert took.memory < MOST, words
+    looks = drive.run(
+        tmp_path / "home", url, "", "machine-00001", "machine-00001/root", "machine-00001/root/latest/"
+    )
+    assert looks[-1].memory < MOST and sum(look.total for look in looks) < 20
+    for point in (points - 1, points):
+        took, said = backup.run(tmp_path / "home", url, "machine-00001", "--point", point)
+        assert took.memory < MOST and said["problems"] == 0

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,22 @@ from tests.kit.recorded import PointReader, assert_equal, assert_whole, of_sourc
 from tests.kit.vaults import new_vault
 
 UPLOADS = 3  # packs that are uploaded at a time
+# A backup that is killed a moment after the vault has so many data packs, however busy the machine is.
+KILLED = """
+import os, sys, threading
+from pathlib import Path
+from catalog.store.local import LocalStore
+import rpdrive
+count, moment, vault = int(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3])
+create = LocalStore.create
+def counted(self, name, *args, **options):
+    size = create(self, name, *args, **options)
+    if name.startswith("packs/") and sum(path.is_file() for path in (vault / "packs").rglob("*")) >= count:
+        threading.Timer(moment, os.kill, (os.getpid(), 9)).start()
+    return size
+LocalStore.create = counted
+sys.exit(rpdrive.run(sys.argv[4:]))
+"""
 
 
 @pytest.fixture
@@ -81,12 +98,17 @@ def test_killed_again_and_again(rpdrive: Cli, vault: Vault, folder: Path) -> Non
     """Data that the store had acknowledged before a kill is never sent again."""
     rng, killed, under_way = random.Random(7), 0, set[str]()
     for attempt in range(5):
-        process = start(rpdrive.command("backup", folder), rpdrive)
-        when_packs(vault, attempt + 1, process)
-        time.sleep(rng.random() * 0.1)
-        process.kill()
-        killed += process.wait() == -signal.SIGKILL
+        how: list[str | Path] = [
+            sys.executable,
+            "-c",
+            KILLED,
+            f"{2 * attempt + 1}",
+            f"{rng.random() * 0.1}",
+            rpdrive.vault,
+        ]
+        process = start([*how, "backup", folder], rpdrive)
         process.communicate()
+        killed += process.returncode == -signal.SIGKILL
         assert_whole(vault)
         unknown = {name for name in packs(vault) if name.rsplit("/", 1)[1] not in acknowledged(rpdrive)}
         assert len(unknown - under_way) <= UPLOADS

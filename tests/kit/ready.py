@@ -32,7 +32,7 @@ MEASURING = "COVERAGE_PROCESS_CONFIG"
 # What Python, the C library and modules of others read when they start.
 AT_START = ("PYTHON", "LC_", "LANG", "LD_", "TYPER", "_TYPER", "OPENSSL", "SSL", "MALLOC", "GLIBC")
 OURS = ("catalog", "cache", "mount", "backup", "rpdrive", "tests")
-MOST = 4  # processes to copy, each for another start of Python
+MOST = 8  # processes to copy, each for another start of Python
 ORDER_MAX = 100_000  # bytes
 
 Like = tuple[frozenset[tuple[str, str]], bool, str]

@@ -132,6 +132,11 @@ def join(address: str, environ: Mapping[str, str] = os.environ) -> DaskPool:
             f"dask://{address} is no address of a scheduler", "e.g. --on dask://scheduler.example:8786"
         )
     security = Security()
+    try:
+        security.get_connection_args("client")
+    except (OSError, TypeError, ValueError) as e:
+        files = f"{security.tls_ca_file}, {security.tls_client_cert}, {security.tls_client_key}"
+        raise UsageError(f"the certificates {files} can't be used: {e}", _TLS_ADVICE) from e
     has_tls = bool(security.tls_ca_file and security.tls_client_cert)
     if not has_tls and not (_is_loopback(host) or environ.get(ALLOW_PLAIN) == "1"):
         raise UsageError(

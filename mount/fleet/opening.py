@@ -38,6 +38,15 @@ def check_on(on: str) -> tuple[int, str]:
     return count, address
 
 
+def _load_dask() -> None:
+    """Import Dask, which reads its configuration then. Raises UsageError if that is malformed."""
+    try:
+        import distributed  # noqa: F401
+    except ValueError as e:
+        text = " ".join(str(e).split())
+        raise UsageError(f"Dask's configuration can't be read: {text}", "correct that file (docs/fleet.md)") from e
+
+
 def open_fleet(session: Session, vault: Vault, on: str, *, needs: str = "", signs: bool = False) -> Fleet:
     """The fleet `on` which the pieces of a command are run. To be closed.
 
@@ -45,6 +54,7 @@ def open_fleet(session: Session, vault: Vault, on: str, *, needs: str = "", sign
     FleetFailed, LocalError, and what `signing_key` does.
     """
     count, address = check_on(on)
+    _load_dask()
     admin = signing_key(vault) if signs else None  # made here, if the vault has none yet
     run = uuid.uuid4().hex
 

@@ -291,6 +291,19 @@ def test_the_option_names_what_it_can_be(rpdrive: Cli, vault: Vault) -> None:
     assert check_on("local:3") == (3, "") and check_on("dask://h:1/") == (0, "h:1")
     text = rpdrive.fails("fleet", "check", "--on", "dask://192.0.2.1:8786", code=2)
     assert "without TLS, everybody on the way to 192.0.2.1 could run programs" in text
+    config = rpdrive.home / "dask"
+    config.mkdir(parents=True)
+    for on, yaml, said in (
+        ("local:2", ": : [", "Dask's configuration can't be read"),
+        (
+            "dask://127.0.0.1:1",
+            "distributed: {comm: {tls: {ca-file: /nothere, client: {cert: /x, key: /x}}}}",
+            "/nothere",
+        ),
+    ):
+        (config / "fleet.yaml").write_text(yaml)
+        text = rpdrive.fails("fleet", "check", "--on", on, code=2, env={"DASK_CONFIG": str(config)})
+        assert said in text and "fleet.md" in text
     hidden = "import sys\nsys.modules['distributed'] = None\nimport rpdrive\nsys.exit(rpdrive.run(sys.argv[1:]))"
     import subprocess
     import sys

@@ -92,7 +92,7 @@ def test_checks_and_restore_tests_in_azure(rpdrive: Cli, azurite: Azurite, tmp_p
     container.upload_blob(pack, bytes(data), overwrite=True)
     found = rpdrive.run("check", "--level", "3")
     assert found.returncode == DAMAGED
-    assert b"about $0.00 for the transfer, unless this machine is in the store's region" in found.stderr
+    assert b"0.00 USD of it for the transfer out of the region" in found.stderr
     assert found.stdout.startswith(b"damaged block: packs/")
     assert answer(rpdrive, "test-restore", "--percent", "100", code=DAMAGED)["verdict"] == "failed"
 

@@ -18,16 +18,16 @@ class LinkTable:
     def __init__(self, folders: FolderTable) -> None:
         self._folders = folders
         self._firsts, self._further = Spool(), Spool()
-        self._places: dict[bytes, Numbers] = {}  # by item: positions of first names, by link number
+        self._places: dict[bytes, Numbers] = {}  # by point: positions of first names, by link number
         self._linked = 0  # further names up to this position are linked
 
-    def place(self, item: bytes, link: int) -> int | None:
-        """Where the first name of a file is; None if none was met."""
-        numbers = self._places.get(item)
+    def place(self, point: bytes, link: int) -> int | None:
+        """Where the first name of a file is; None if none was met. A number in two points means two files."""
+        numbers = self._places.get(point)
         return None if numbers is None else numbers.get(link)
 
-    def add_first(self, item: bytes, file: FilePlan) -> None:
-        self._places.setdefault(item, Numbers())[file.link] = self._firsts.append(pack_file(file))
+    def add_first(self, point: bytes, file: FilePlan) -> None:
+        self._places.setdefault(point, Numbers())[file.link] = self._firsts.append(pack_file(file))
 
     def first(self, place: int) -> FilePlan:
         """The first name that `place` returned."""

@@ -57,7 +57,7 @@ class Planning:
         self.plan = Plan(folders, places)
         self.links = LinkTable(folders)
         self.time = 0  # of the point
-        self._item = b""
+        self._point = b""  # its id
         self.number = count(1).__next__  # a number for the next file
         self.permissions = options.permissions
         self.foreign = False  # the point is of another machine, whose modes are not trusted
@@ -67,7 +67,7 @@ class Planning:
 
     def begin(self, point: Point) -> None:
         """Start a source of this point."""
-        self.time, self._item = point.time, point.item
+        self.time, self._point = point.time, point.id
         self.foreign = not self._options.trust_modes and point.machine != self._options.own
         self._spell = spelling(self._system, point.system)
 
@@ -167,7 +167,7 @@ class Planning:
 
     def further_link(self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes) -> bool:
         """Whether an entry is a further name of a file that was met before. If so, it is linked after that file."""
-        first = self.links.place(self._item, entry.link)
+        first = self.links.place(self._point, entry.link)
         if first is None:
             return False
         attributes = self.attributes(leaf, entry, folder, name, link=True)
@@ -204,7 +204,7 @@ class Planning:
 
     def first_link(self, file: FilePlan, *, there: bool) -> FilePlan:
         """Record the first name of a file with several; whether it is `there`. Returns what to write."""
-        self.links.add_first(self._item, file)
+        self.links.add_first(self._point, file)
         return file
 
     def link_plan(self, folder: Folder, name: bytes, final: bytes, a: Attributes, entry: Entry) -> FilePlan:

@@ -81,7 +81,7 @@ class PartPlanning(Planning):
     files: FileWriter
 
     def further_link(self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes) -> bool:
-        if self.linked is not None and self.links.place(self._item, entry.link) is None:
+        if self.linked is not None and self.links.place(self._point, entry.link) is None:
             target = leaf.node(entry).content if entry.kind == NodeKind.SYMLINK else b""
             wanted = Existing(entry.kind, entry.size, entry.mtime, target if isinstance(target, bytes) else b"")
             if self.linked.has(entry.link, wanted):
@@ -113,7 +113,7 @@ class PartPlanning(Planning):
         folder, name = self.linked.place(file.link)
         a, number = file.attributes, self.number()
         first = FilePlan(number, folder, name, name, file.size, a, False, file.link, file.time)
-        self.links.add_first(self._item, first)
+        self.links.add_first(self._point, first)
         self.named(first, file)
         return first
 
@@ -121,7 +121,7 @@ class PartPlanning(Planning):
         """Note by which of its names a linked file is called in reports."""
 
     def _further(self, file: FilePlan) -> None:
-        place = self.links.place(self._item, file.link)
+        place = self.links.place(self._point, file.link)
         assert place is not None
         name = file.name
         self.links.add_further(

@@ -177,3 +177,25 @@ def test_a_folder_of_many_names(tmp_path: Path) -> None:
     home.run("backup", many)
     home.run("restore", f"latest:{many}", "--to", tmp_path / "to")
     assert_same_trees(tmp_path / "to/many", many)
+
+
+def test_hard_links_of_two_points_at_once(tmp_path: Path) -> None:
+    """A file with several names has the same number in the next point, and is another file there."""
+    make_vault(tmp_path / "vault")
+    home = Home(tmp_path, tmp_path / "vault")
+    source = tmp_path / "source"
+    names = [source / day / name for day in ("monday", "tuesday") for name in ("one", "two")]
+    places = []
+    for day in ("monday", "tuesday"):
+        (source / day).mkdir(parents=True)
+        names[0].write_text(day)
+        for name in names[1:]:
+            if name.parent.exists() and not name.exists():
+                os.link(names[0], name)
+        home.run("backup", source, "--item", "data")
+        (newest,) = json.loads(home.run("points", "--json", "--last", "1").stdout)["points"]
+        places.append(f"{newest['id']}:{source / day}")
+    home.run("restore", *places, "--to", tmp_path / "to")
+    for day in ("monday", "tuesday"):
+        one, two = (tmp_path / "to" / day / name for name in ("one", "two"))
+        assert one.read_text() == two.read_text() == day and one.samefile(two)

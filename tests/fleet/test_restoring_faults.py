@@ -92,13 +92,15 @@ def killed_after(vault: Vault, body: bytes, files: int, pieces: int) -> None:
     child = os.fork()
     if child == 0:
         left = [files, pieces]
+        one_at_a_time = threading.Lock()
 
         def counted(call: Callable[..., None], which: int) -> Callable[..., None]:
             def counting(*args: Any) -> None:
-                left[which] -= 1
-                if left[which] < 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                call(*args)
+                with one_at_a_time:
+                    if left[which] == 0:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    left[which] -= 1
+                    call(*args)  # is whole before the next one may kill
 
             return counting
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from catalog.store.base import Store
 from catalog.store.memory import MemoryStore
 from catalog.vault import Vault, open_vault
 from mount.restore.job import Job
+from tests.kit.protected import SETTLED
 from tests.kit.vaults import PASSPHRASE, new_vault
 
 ADDRESS = "azure://account/vault"
@@ -41,6 +43,7 @@ class Worked:
     def copy(self, folder: Path) -> Worked:
         """The same vault and machines once more, in another folder."""
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        time.sleep(SETTLED)
         new = Worked.__new__(Worked)
         new.folder, new.memory, new.caches = folder, MemoryStore(), [dict(cache) for cache in self.caches]
         for name, data in self.memory.objects.items():
@@ -80,9 +83,11 @@ class Worked:
             path.write_bytes(self._rng.randbytes(1_500))
         if large:
             (self.source(machine) / "large").write_bytes(self._rng.randbytes(large))
+        time.sleep(SETTLED)
 
     def change(self, machine: int) -> None:
         (self.source(machine) / "d3" / "f3").write_bytes(self._rng.randbytes(900))
+        time.sleep(SETTLED)
 
     def back_up(self, machine: int, *, is_scheduled: bool = False) -> Use:
         """A backup of what `source` has."""

@@ -124,18 +124,31 @@ def test_killed_workers(made: Made, single: Path, tmp_path: Path, files: int, pi
     assert_all(many(made, to, parts_here(made.vault, first)), to, single)
 
 
-@pytest.mark.parametrize("policy", [Policy.COPY, Policy.OVERWRITE])
-def test_a_late_worker_writes_nothing(made: Made, single: Path, tmp_path: Path, policy: Policy) -> None:
-    """It was cut off in the middle of a part, which another did; once the restore has ended, it can't do harm."""
+@pytest.mark.parametrize(
+    ("policy", "stage", "part"),
+    [
+        (Policy.COPY, "_move_into_place", 1),
+        (Policy.OVERWRITE, "_move_into_place", 1),
+        (Policy.COPY, "_begin", 2),  # there is a large file in it
+        (Policy.COPY, "_write_whole", 1),
+    ],
+)
+def test_a_late_worker_writes_nothing(
+    made: Made, single: Path, tmp_path: Path, policy: Policy, stage: str, part: int
+) -> None:
+    """It was cut off in the middle of a part, which another did; once the restore has ended, it can't do harm.
+
+    Nor does it make a temporary file, and remove it: a folder's time would tell.
+    """
     go, begun, ended = threading.Event(), threading.Event(), []
     late: list[threading.Thread] = []
-    original = FileWriter._move_into_place
+    original = getattr(FileWriter, stage)
 
-    def waiting(self: FileWriter, folder: int, file: Any, *rest: Any) -> None:
+    def waiting(self: FileWriter, *given: Any) -> Any:
         if late and threading.current_thread().name.startswith("write") and self in held:
             begun.set()
             go.wait(60)
-        original(self, folder, file, *rest)
+        return original(self, *given)
 
     held: list[FileWriter] = []
     made_writer = FileWriter.__init__
@@ -152,14 +165,14 @@ def test_a_late_worker_writes_nothing(made: Made, single: Path, tmp_path: Path, 
             ended.append(e)
 
     def before(number: int, body: bytes) -> None:
-        if number == 1:
+        if number == part:
             thread = threading.Thread(target=cut_off, args=(body,))
             late.append(thread)
             thread.start()
             assert begun.wait(60)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(FileWriter, "_move_into_place", waiting)
+        patched.setattr(FileWriter, stage, waiting)
         patched.setattr(FileWriter, "__init__", noted)
         to = tmp_path / "to"
         report = many(made, to, parts_here(made.vault, before), policy=policy)

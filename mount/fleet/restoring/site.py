@@ -309,16 +309,28 @@ def _open_private(target: Target, name: bytes, top: int) -> int:
         raise
 
 
-_NAMING = ("rename", "rename_new", "give_name", "link", "mkdir", "mknod", "symlink", "pwrite", "open_unnamed")
+_CHANGING = (
+    "rename", "rename_new", "give_name", "link", "mkdir", "makedirs", "mknod", "symlink", "open_unnamed", "pwrite",
+    "ftruncate", "set_time", "let_owner_in",
+)  # fmt: skip
 
 
 class _Fenced:
-    """A disk on which nothing gets a name, and nothing is written, once `check` raises an error."""
+    """A disk on which nothing gets a name, and nothing is written, once `check` raises an error.
+
+    Removing is let through: what a worker removes are temporary files of its own, if they are still there. None is
+    made any more, as that and its removal would change the time of a finished folder.
+    """
 
     def __init__(self, disk: Disk, check: Callable[[], None]) -> None:
         self._disk = disk
-        for name in _NAMING:
+        for name in _CHANGING:
             setattr(self, name, _checked(getattr(disk, name), check))
+        self._make = _checked(disk.open, check)
+
+    def open(self, name: bytes, flags: int, *args: Any, **options: Any) -> Any:
+        open_it = self._make if flags & os.O_CREAT else self._disk.open
+        return open_it(name, flags, *args, **options)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._disk, name)

@@ -63,7 +63,9 @@ def test_every_step_is_measured_and_the_vault_used_again(folder: Path) -> None:
     assert {row for row in figures if "kernel" in figures[row]} == READING | OF_A_PROCESS
     assert {row for row in figures if "plain" in figures[row]} == READING
     assert set(figures) == set(result["units"]) and result["failures"] == []
-    assert all(len(found) == 1 and found[0] > 0 for tools in figures.values() for found in tools.values())
+    for row, tools in figures.items():  # of processor seconds, so few files may take less than a tick of the clock
+        for found in tools.values():
+            assert len(found) == 1 and (found[0] > 0 or (row == "seq-cpu" and found[0] == 0)), row
     assert result["store"]["stored"] > 1 << 20 and figures["far-seq"]["store"]
     for step in ("cp", "find", "ls", "seq", "random", "far-cp", "far-seq"):
         status = result["status"][step]["kernel"]

@@ -64,7 +64,7 @@ def promote(session: Session, *, yes: bool, drives: Moved = lambda old, new: [])
         if not yes:
             _ask_for_points(session, vault)
             _ask(session, vault, known, mark.of)
-        at = _moment(vault)
+        at = moment_of(vault)
         vault.change_file(lambda file: _promoted(file, at))
     lines = _use_here(session, vault, known)
     for address in known:
@@ -134,15 +134,17 @@ def _answer(session: Session, vault: Vault, address: str, *, is_known: bool) -> 
     return "still answers" if file.vault_id == vault.id else None
 
 
-def _moment(vault: Vault) -> int:
+def moment_of(vault: Vault) -> int:
     """A time (s) that all points have been stored before, and that is over by the store's clock."""
     newest = max((modified for _name, modified in vault.stored_points()), default=0)
     now = vault.store.now()
     at = max(-(-newest // _S), now // _S - 1)
     if at > now // _S + _LONGEST:
         raise WrongClock("a recovery point in the copy is younger than its store's time")
-    while now <= at * _S:
-        time.sleep(min(0.05 + (at * _S - now) / _S, 1.0))
+    # A store may tell the time more finely than it stamps objects: Azure's have whole seconds, those on FAT two.
+    over = (at + 2) * _S if newest and newest % _S == 0 else at * _S + 1
+    while now < over:
+        time.sleep(min(0.05 + (over - now) / _S, 1.0))
         now = vault.store.now()
     return at
 

@@ -10,7 +10,7 @@ from typing import Any
 from catalog.access.copies import KnownCopies
 from catalog.access.credentials import Connections, Credentials, issue, read_credentials
 from catalog.access.issued import note_issued
-from catalog.access.listing import vault_json, vault_text
+from catalog.access.listing import MANY, vault_json, vault_text
 from catalog.access.passphrases import Passphrases, confirm_on_terminal
 from catalog.access.session import Session
 from catalog.access.settings import write_private
@@ -46,13 +46,13 @@ def change_passphrase(session: Session, new: Passphrases) -> Vault:
     return vault
 
 
-def show_vault(session: Session, *, sizes: bool, as_json: bool) -> None:
-    """Print what the vault is and holds.
+def show_vault(session: Session, *, sizes: bool, count: bool, as_json: bool) -> None:
+    """Print what the vault is and holds. As text, points are counted up to MANY, unless `count` asks for all.
 
     Raises the error of the first machine or item of which no record opens, after the others are printed.
     """
     vault = session.open_vault()
-    row = vault_json(vault, sizes=sizes)
+    row = vault_json(vault, sizes=sizes, most=None if count or sizes or as_json else MANY)
     row["copies"] = _known_copies(session, vault)
     behind = None if session.noting is None else session.noting(session, vault)
     row["behind"] = None if behind is None else behind.json()

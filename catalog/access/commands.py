@@ -54,12 +54,15 @@ def create(
 def info(
     ctx: typer.Context,
     sizes: Annotated[bool, typer.Option("--sizes", help="show stored bytes by kind (lists every object)")] = False,
+    count: Annotated[
+        bool, typer.Option("--count", help="count more than 100,000 points, too (lists every point)")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show the vault's id, keys, machines, items and points."""
     from catalog.access.actions import show_vault
 
-    show_vault(ctx.obj, sizes=sizes, as_json=as_json)
+    show_vault(ctx.obj, sizes=sizes, count=count, as_json=as_json)
 
 
 @vault_app.command("passphrase")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from catalog.screen.text import counted, iso_time, safe_text, size_text
 from catalog.store.roles import Role
 from catalog.vault import Vault
 
+MANY = 100_000  # points that are counted without being asked to: 21 requests
 _MAY = {
     Role.RESTORE: "list, mount and restore",
     Role.BACKUP: "list, mount, restore and back up, but not delete or overwrite",
@@ -25,14 +27,16 @@ _MAY = {
 }
 
 
-def vault_json(vault: Vault, *, sizes: bool = False) -> dict[str, Any]:
+def vault_json(vault: Vault, *, sizes: bool = False, most: int | None = None) -> dict[str, Any]:
     """A vault's properties and contents for --json. `sizes` adds stored bytes by folder, from a full listing.
 
-    Costs 4 listings, and 1 request for each ledger, and each machine and item not seen before.
+    Costs 4 listings, and 1 request for each ledger, and each machine and item not seen before. With more than
+    `most` points, none are counted: their numbers are None, and the listing ends there.
     """
     hidden = hiding(vault)
     names = (n for n in vault.each_point_name() if not n.partial and not hidden.is_hidden(n))
-    counts = Counter((n.machine, n.item) for n in names)
+    counts = Counter((n.machine, n.item) for n in islice(names, None if most is None else most + 1))
+    is_counted = most is None or counts.total() <= most
     items = sorted(vault.all_items(), key=lambda i: i.name)
     row: dict[str, Any] = {
         "vault": vault.store.url,
@@ -65,7 +69,7 @@ def vault_json(vault: Vault, *, sizes: bool = False) -> dict[str, Any]:
                     {
                         "id": item.id.hex(),
                         "name": item.name,
-                        "points": counts[machine.id, item.id],
+                        "points": counts[machine.id, item.id] if is_counted else None,
                     }
                     for item in items
                     if item.machine == machine.id
@@ -73,7 +77,7 @@ def vault_json(vault: Vault, *, sizes: bool = False) -> dict[str, Any]:
             }
             for machine in sorted(vault.machines().values(), key=lambda m: m.name)
         ],
-        "points": counts.total(),
+        "points": counts.total() if is_counted else None,
     }
     if sizes:
         row["stored"] = _stored(vault)
@@ -106,18 +110,24 @@ def vault_text(row: dict[str, Any]) -> str:
     if row["immutable"] is not None:
         lines.append(f"immutable {immutable_text(Immutable(**row['immutable']))}")
     lines += _copy_lines(row)
-    lines.append(f"points    {row['points']:,}")
+    lines.append(f"points    {_points_text(row['points'])}")
     for machine in row["machines"]:
         text = f"machine   {machine['name']} ({machine['id'][:8]}), {machine['system']}"
         lines.append(text + (", forgotten" if machine["forgotten"] else ""))
         lines += [
-            f"  item    {i['name']} ({i['id'][:8]}): {counted(i['points'], 'point')}" for i in machine["items"]
+            f"  item    {i['name']} ({i['id'][:8]})"
+            + ("" if i["points"] is None else f": {counted(i['points'], 'point')}")
+            for i in machine["items"]
         ]
     for folder, held in row.get("stored", {}).items():
         lines.append(f"stored    {folder}: {counted(held['objects'], 'object')}, {size_text(held['bytes'])}")
     if "stored" in row:
         lines.append(f"stored    in all {size_text(sum(held['bytes'] for held in row['stored'].values()))}")
     return "\n".join(map(safe_text, lines))
+
+
+def _points_text(points: int | None) -> str:
+    return f"more than {MANY:,}; `rpdrive vault info --count` counts them" if points is None else f"{points:,}"
 
 
 def _copy_lines(row: dict[str, Any]) -> list[str]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
 import rpdrive
+from catalog.access import actions, listing
+from catalog.format.records import PointName
 from catalog.store import address, stack
+from catalog.vault import Vault
 from tests.kit.made import backup, command, drive
 from tests.kit.made.backup import saved
 from tests.kit.made.command import Counting
@@ -72,6 +77,35 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return World(tmp_path, monkeypatch)
+
+
+def test_vault_info_stops_counting(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of very many points, their number is worth a listing of all only to who asks for it."""
+    monkeypatch.setattr(actions, "MANY", 100)
+    monkeypatch.setattr(listing, "MANY", 100)
+    url = world.vault(8, 60)
+    world.user(url)
+    seen = list[PointName]()
+    real = Vault.each_point_name
+
+    def noted(vault: Vault) -> Iterator[PointName]:
+        for name in real(vault):
+            seen.append(name)
+            yield name
+
+    monkeypatch.setattr(Vault, "each_point_name", noted)
+    world.requests("vault", "info")
+    shown = capsys.readouterr().out
+    assert "points    more than 100; `rpdrive vault info --count` counts them\n" in shown
+    assert shown.count("  item    ") == 8 and "60 points" not in shown
+    assert len(seen) == 101
+    world.requests("vault", "info", "--count")
+    shown = capsys.readouterr().out
+    assert "points    480\n" in shown and shown.count(": 60 points\n") == 8
+    world.requests("vault", "info", "--json")
+    assert json.loads(capsys.readouterr().out)["points"] == 480
 
 
 def test_no_command_grows_with_what_it_does_not_show(world: World) -> None:

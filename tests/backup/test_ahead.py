@@ -261,12 +261,16 @@ def test_a_large_file_leaves_no_trace_in_memory(machine: Protected, tmp_path: Pa
             pytest.skip("the file system keeps all in memory")
     except OSError:
         pytest.skip("the file system can't say")
-    used.read_bytes()
-    machine.checked(folder)  # which reads both files to compare them
-    for path in (used, unused):
-        let_go(path)
-    used.read_bytes()
-    for path in (used, unused):
-        path.touch()
-    assert machine.backup(folder).progress.read_files == 2
-    assert in_memory(used) and not in_memory(unused)
+    for _ in range(5):  # a page may stay in the list of another processor, once
+        used.read_bytes()
+        machine.checked(folder)  # which reads both files to compare them
+        for path in (used, unused):
+            let_go(path)
+        used.read_bytes()
+        for path in (used, unused):
+            path.touch()
+        assert machine.backup(folder).progress.read_files == 2
+        found = in_memory(used), in_memory(unused)  # asked once: that makes the system read
+        if found == (True, False):
+            break
+    assert found == (True, False)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from catalog.cost.prices import Step, Tariff, steps
-from catalog.cost.use import Use
+from catalog.cost.use import Amounts, Use
 
 _REQUESTS = 10_000  # the number of requests that prices are for
 MONTH = 30.4375  # days
 
 
-class Bill(msgspec.Struct, frozen=True):
-    """Money in the tariff's currency, by what it is for. Two can be added, and one multiplied."""
+class Bill(Amounts, frozen=True):
+    """Money in the tariff's currency, by what it is for."""
 
     storage: float = 0.0
     write: float = 0.0
@@ -32,12 +30,6 @@ class Bill(msgspec.Struct, frozen=True):
     def requests(self) -> float:
         """Requests of every class."""
         return self.write + self.list + self.read + self.other
-
-    def __add__(self, more: Bill) -> Bill:
-        return Bill(*(getattr(self, name) + getattr(more, name) for name in self.__struct_fields__))
-
-    def __mul__(self, times: float) -> Bill:
-        return Bill(*(getattr(self, name) * times for name in self.__struct_fields__))
 
 
 NO_BILL = Bill()

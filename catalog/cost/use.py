@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import msgspec
 
 from catalog.store.metered import Traffic
@@ -9,8 +11,18 @@ from catalog.store.metered import Traffic
 CLASSES = ("write", "list", "read", "other", "delete")
 
 
-class Use(msgspec.Struct, frozen=True):
-    """Requests by class, and bytes of contents. Two can be added, and one multiplied; a part of one is an average.
+class Amounts(msgspec.Struct, frozen=True):
+    """Numbers by name: two of a kind can be added, and one multiplied, name by name."""
+
+    def __add__(self, more: Self) -> Self:
+        return type(self)(*(getattr(self, name) + getattr(more, name) for name in self.__struct_fields__))
+
+    def __mul__(self, times: float) -> Self:
+        return type(self)(*(getattr(self, name) * times for name in self.__struct_fields__))
+
+
+class Use(Amounts, frozen=True):
+    """Requests by class, and bytes of contents. A part of a request is an average.
 
     `sent` and `received` are bytes through this machine; `copied` are bytes that the store reads from itself to put
     an object together.
@@ -29,12 +41,6 @@ class Use(msgspec.Struct, frozen=True):
     def requests(self) -> float:
         """Requests of every class."""
         return self.write + self.list + self.read + self.other + self.delete
-
-    def __add__(self, more: Use) -> Use:
-        return Use(*(getattr(self, name) + getattr(more, name) for name in self.__struct_fields__))
-
-    def __mul__(self, times: float) -> Use:
-        return Use(*(getattr(self, name) * times for name in self.__struct_fields__))
 
 
 NOTHING = Use()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from catalog.access.session import Session
-from catalog.screen.options import Json, MachineName, importing
+from catalog.screen.options import Json, MachineName, PruneDryRun, PruneTime, PruneYes, importing
 from catalog.store.roles import Role
 
 app = typer.Typer(rich_markup_mode=None)
@@ -18,13 +16,9 @@ def prune(
     ctx: typer.Context,
     *,
     machine: MachineName = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", help="change nothing, print what would go and what it would cost")
-    ] = False,
-    max_time: Annotated[
-        str | None, typer.Option(metavar="TIME", help="stop after this time, e.g. 30m or 6h; the next run goes on")
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="confirm what is so unusual that prune would stop")] = False,
+    dry_run: PruneDryRun = False,
+    max_time: PruneTime = None,
+    yes: PruneYes = False,
     as_json: Json = False,
 ) -> None:
     """Let points go by policy, and free the space of what no recovery point needs any more."""

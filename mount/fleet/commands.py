@@ -8,7 +8,21 @@ import typer
 
 from catalog.access.session import Session
 from catalog.errors import WITH_PROBLEMS
-from catalog.screen.options import ItemName, Json, MachineName, importing
+from catalog.screen.options import (
+    ItemName,
+    Json,
+    MachineName,
+    NoPermissions,
+    OnConflict,
+    PruneDryRun,
+    PruneTime,
+    PruneYes,
+    RestoreExclude,
+    RestoreInclude,
+    RestoreVerify,
+    TrustModes,
+    importing,
+)
 from catalog.store.roles import Role
 
 app = typer.Typer(rich_markup_mode=None)
@@ -69,13 +83,9 @@ def prune(
     *,
     on: On,
     machine: MachineName = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", help="change nothing, print what would go and what it would cost")
-    ] = False,
-    max_time: Annotated[
-        str | None, typer.Option(metavar="TIME", help="stop after this time, e.g. 30m or 6h; the next run goes on")
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="confirm what is so unusual that prune would stop")] = False,
+    dry_run: PruneDryRun = False,
+    max_time: PruneTime = None,
+    yes: PruneYes = False,
     as_json: Json = False,
 ) -> None:
     """As `rpdrive prune`: each worker prunes a machine at a time."""
@@ -150,38 +160,15 @@ def restore(
         str, typer.Option("--to", metavar="DIR", help="the folder to restore into, at the same path on all workers")
     ],
     on: On,
-    on_conflict: Annotated[
-        str | None,
-        typer.Option(
-            metavar="copy|overwrite|skip|newer",
-            help="what to do if something else exists where a file belongs (default: copy)",
-        ),
-    ] = None,
-    no_permissions: Annotated[
-        bool, typer.Option("--no-permissions", help="do not restore owners, permissions and ACLs")
-    ] = False,
+    on_conflict: OnConflict = None,
+    no_permissions: NoPermissions = False,
     owner_by: Annotated[
         str, typer.Option(metavar="id|name", help="set owners by number, or by name if a worker knows the name")
     ] = "id",
-    trust_modes: Annotated[
-        bool,
-        typer.Option(
-            "--trust-modes",
-            help="restore set-user-id bits, capabilities and devices of another machine's point, too",
-        ),
-    ] = False,
-    include: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PATTERN", help="restore only what matches, as in .gitignore; may be repeated"),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PATTERN", help="leave out what matches, as in .gitignore; may be repeated"),
-    ] = None,
-    verify: Annotated[
-        bool,
-        typer.Option("--verify", help="compare existing files by content, and read back what was written"),
-    ] = False,
+    trust_modes: TrustModes = False,
+    include: RestoreInclude = None,
+    exclude: RestoreExclude = None,
+    verify: RestoreVerify = False,
     machine: MachineName = None,
     item: ItemName = None,
     as_json: Json = False,

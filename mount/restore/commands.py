@@ -9,7 +9,21 @@ import typer
 
 from catalog.access.session import Session
 from catalog.errors import WITH_PROBLEMS, UsageError
-from catalog.screen.options import ItemName, Json, Limit, LimitDown, LimitUp, MachineName, importing
+from catalog.screen.options import (
+    ItemName,
+    Json,
+    Limit,
+    LimitDown,
+    LimitUp,
+    MachineName,
+    NoPermissions,
+    OnConflict,
+    RestoreExclude,
+    RestoreInclude,
+    RestoreVerify,
+    TrustModes,
+    importing,
+)
 
 if TYPE_CHECKING:
     from catalog.throttle.given import Given
@@ -41,13 +55,7 @@ def restore(
             "--yes", help="with --to-device: overwrite without asking; with --exact: remove without asking"
         ),
     ] = False,
-    on_conflict: Annotated[
-        str | None,
-        typer.Option(
-            metavar="copy|overwrite|skip|newer",
-            help="what to do if something else exists where a file belongs (default: copy)",
-        ),
-    ] = None,
+    on_conflict: OnConflict = None,
     exact: Annotated[
         bool,
         typer.Option("--exact", help="roll a volume back: at the end, remove what the point has not"),
@@ -55,27 +63,13 @@ def restore(
     force: Annotated[
         bool, typer.Option("--force", help="restore a volume though its place does not suit it, e.g. lacks room")
     ] = False,
-    no_permissions: Annotated[
-        bool, typer.Option("--no-permissions", help="do not restore owners, permissions and ACLs")
-    ] = False,
+    no_permissions: NoPermissions = False,
     owner_by: Annotated[
         str, typer.Option(metavar="id|name", help="set owners by number, or by name if this system knows the name")
     ] = "id",
-    trust_modes: Annotated[
-        bool,
-        typer.Option(
-            "--trust-modes",
-            help="restore set-user-id bits, capabilities and devices of another machine's point, too",
-        ),
-    ] = False,
-    include: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PATTERN", help="restore only what matches, as in .gitignore; may be repeated"),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PATTERN", help="leave out what matches, as in .gitignore; may be repeated"),
-    ] = None,
+    trust_modes: TrustModes = False,
+    include: RestoreInclude = None,
+    exclude: RestoreExclude = None,
     ignore_case: Annotated[
         bool | None,
         typer.Option("--ignore-case/--match-case", help="case in patterns (default: ignored on Windows and macOS)"),
@@ -83,10 +77,7 @@ def restore(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="show what would be done, write nothing")
     ] = False,
-    verify: Annotated[
-        bool,
-        typer.Option("--verify", help="compare existing files by content, and read back what was written"),
-    ] = False,
+    verify: RestoreVerify = False,
     domain_controller: Annotated[
         bool,
         typer.Option("--domain-controller", help="a Windows system state: print a domain controller's steps"),

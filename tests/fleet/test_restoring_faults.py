@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -201,19 +202,15 @@ def test_two_at_once(made: Made, single: Path, tmp_path: Path) -> None:
 
     def do(_asks: bytes, parts: Iterable[tuple[int, bytes]]) -> Iterator[Ended]:
         for number, body in parts:
-            errors: list[RpdriveError] = []
             barrier = threading.Barrier(2)
 
             def one(body: bytes = body, barrier: threading.Barrier = barrier) -> None:
                 barrier.wait()
                 restore_part(made.vault, body, lambda: None)
 
-            pair = [threading.Thread(target=one) for _ in range(2)]
-            for thread in pair:
-                thread.start()
-            for thread in pair:
-                thread.join()
-            assert not errors
+            with ThreadPoolExecutor(2) as pair:
+                for ended in [pair.submit(one) for _ in range(2)]:
+                    ended.result()
             yield Ended(number, None)
 
     to = tmp_path / "to"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
@@ -23,11 +26,15 @@ DESKTOP, PHONE = (1280, 800), (360, 740)
 
 @contextmanager
 def chromium(*more: str) -> Iterator[Browser]:
-    """A browser. `more` are arguments of its command line."""
+    """A browser that does not hear of changes of the network. `more` are arguments of its command line."""
     path = shutil.which("chromium")
     assert path is not None, "Chromium is missing: run tests/setup.sh test"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS, *more])
+    with TemporaryDirectory() as folder, sync_playwright() as playwright:
+        starter = Path(folder) / "chromium"
+        words = [sys.executable, "-IS", str(Path(__file__).with_name("steady_network.py")), path]
+        starter.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+        starter.chmod(0o755)
+        browser = playwright.chromium.launch(executable_path=starter, args=[*ARGUMENTS, *more])
         try:
             yield browser
         finally:

@@ -20,7 +20,10 @@ from mount.drivers.choice import check_system
 
 
 class Token(msgspec.Struct):
+    """The token of a link. `attempt`: a secret of the browser's, the same when it asks again without an answer."""
+
     token: str
+    attempt: str = ""
 
 
 class Vault(msgspec.Struct):
@@ -92,7 +95,8 @@ def begin(request: Request) -> object:
     visit = request.scope[VISIT]
     try:
         sessions = context(request).sessions
-        begun, cookie = sessions.enter(body(request, Token).token, visit.cookies)
+        asked = body(request, Token)
+        begun, cookie = sessions.enter(asked.token, visit.cookies, asked.attempt)
     except BadToken as e:
         return problem("AccessDenied", str(e), "run `rpdrive browse --link` for a new one", 403)
     except TooManyBadTokens as e:

@@ -15,6 +15,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 TOKEN_SECONDS = 120
 SESSION_SECONDS = 12 * 3600
@@ -23,7 +24,8 @@ MOST_SESSIONS = 64  # the one used longest ago goes
 BAD_TOKENS = 10  # at once; then one for each second
 _MOST_BEGUN = 4096  # downloads of a session that may resume after their link's time
 _TOKEN_BYTES, _COOKIE_BYTES = 16, 32
-_LONGEST = 64  # characters of a token or a cookie that are looked at
+SHORTEST = 32  # characters of a secret by which a browser says that it is the same,
+_LONGEST = 64  # and of a token, a cookie or that secret that are looked at
 
 
 class BadToken(Exception):
@@ -48,6 +50,14 @@ class PageSession:
     marks: OrderedDict[bytes, None] = field(default_factory=OrderedDict, repr=False)  # links that were used
 
 
+class _Used(NamedTuple):
+    """A token that was used: by which attempt (a digest), until when, and the session that it began, if it did."""
+
+    attempt: bytes
+    expires: float
+    session: PageSession | None
+
+
 class Sessions:
     """The sessions of this process. Thread-safe. `clock` counts seconds."""
 
@@ -56,6 +66,7 @@ class Sessions:
         self._lock = threading.Lock()
         self._secret = secrets.token_bytes(32)
         self._tokens: OrderedDict[bytes, float] = OrderedDict()  # digest: when it expires
+        self._used: OrderedDict[bytes, _Used] = OrderedDict()  # by the digest of the token
         self._sessions: OrderedDict[bytes, PageSession] = OrderedDict()  # by cookie; last used at the end
         self._by_id: dict[str, PageSession] = {}
         self._tries = float(BAD_TOKENS)
@@ -70,11 +81,13 @@ class Sessions:
             self._tokens[_digest(token)] = self._clock() + TOKEN_SECONDS
         return token
 
-    def enter(self, token: str, cookies: Iterable[str] = ()) -> tuple[PageSession, str | None]:
+    def enter(self, token: str, cookies: Iterable[str] = (), attempt: str = "") -> tuple[PageSession, str | None]:
         """Use up a token. Returns the session, and the value of its cookie; None: the browser has it already.
 
-        `cookies`: those of the request. A browser with a session keeps it, for SESSION_SECONDS from now. Raises
-        BadToken, or TooManyBadTokens, which says nothing about the token.
+        `cookies`: those of the request. A browser with a session keeps it, for SESSION_SECONDS from now. `attempt`
+        is a secret of the browser's, of SHORTEST characters or more: who sends it again with the same token, in
+        time, did not get the answer, and has the session anew. Raises BadToken, or TooManyBadTokens, which says
+        nothing about the token.
         """
         now = self._clock()
         with self._lock:
@@ -82,20 +95,44 @@ class Sessions:
             self._counted = now
             if self._tries < 1:
                 raise TooManyBadTokens(1)
-            expires = self._tokens.pop(_digest(token), None) if len(token) <= _LONGEST else None
-            if expires is None or expires <= now:
+            expires = self._use_up(token, attempt, now)
+            if expires is None:
                 self._tries -= 1
                 raise BadToken("this link was used before, or is older than two minutes")
-            session = self._found(cookies, now)
+            session, cookie = self._found(cookies, now), None
             if session is not None:
                 session.expires = now + SESSION_SECONDS
-                return session, None
-            cookie = secrets.token_urlsafe(_COOKIE_BYTES)
-            session = PageSession(secrets.token_hex(16), now + SESSION_SECONDS, _digest(cookie))
-            while len(self._sessions) >= MOST_SESSIONS:
-                self._forget(next(iter(self._sessions.values())))
-            self._sessions[session.digest] = self._by_id[session.id] = session
+            else:
+                session, cookie = self._begin(now)
+            if SHORTEST <= len(attempt) <= _LONGEST:
+                while len(self._used) >= MOST_TOKENS:
+                    self._used.popitem(last=False)
+                begun = session if cookie is not None else None
+                self._used[_digest(token)] = _Used(_digest(attempt), expires, begun)
             return session, cookie
+
+    def _use_up(self, token: str, attempt: str, now: float) -> float | None:
+        """When the token expires; None if this attempt may not use it. The session that it began goes."""
+        if len(token) > _LONGEST or len(attempt) > _LONGEST:
+            return None
+        digest = _digest(token)
+        used = self._used.get(digest)
+        if used is None or not hmac.compare_digest(used.attempt, _digest(attempt)):
+            expires = self._tokens.pop(digest, None)
+            return None if expires is None or expires <= now else expires
+        if used.expires <= now:
+            return None
+        if used.session is not None:
+            self._forget(used.session)  # whoever has its cookie gets another
+        return used.expires
+
+    def _begin(self, now: float) -> tuple[PageSession, str]:
+        cookie = secrets.token_urlsafe(_COOKIE_BYTES)
+        session = PageSession(secrets.token_hex(16), now + SESSION_SECONDS, _digest(cookie))
+        while len(self._sessions) >= MOST_SESSIONS:
+            self._forget(next(iter(self._sessions.values())))
+        self._sessions[session.digest] = self._by_id[session.id] = session
+        return session, cookie
 
     def of(self, cookies: Iterable[str]) -> PageSession | None:
         """The session of a request with these cookies: another port of the host may have set one beside ours."""

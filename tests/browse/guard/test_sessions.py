@@ -11,6 +11,7 @@ from mount.browse.guard.sessions import (
     MOST_SESSIONS,
     MOST_TOKENS,
     SESSION_SECONDS,
+    SHORTEST,
     TOKEN_SECONDS,
     BadToken,
     PageSession,
@@ -155,3 +156,32 @@ def test_nothing_kept_has_a_token_or_a_cookie(sessions: Sessions) -> None:
     session, cookie = entered(sessions)
     kept = repr(vars(sessions)) + repr(vars(session)) + repr(session)
     assert cookie not in kept and token not in kept
+
+
+def test_a_link_is_answered_once_more_to_the_browser_that_used_it(sessions: Sessions, clock: Clock) -> None:
+    token, attempt = sessions.new_token(), "a" * SHORTEST
+    lost, _cookie = sessions.enter(token, attempt=attempt)
+    for other in ("", "b" * SHORTEST, attempt + "a", attempt[:-1], "x" * 100_000):
+        with pytest.raises(BadToken):
+            sessions.enter(token, attempt=other)
+    session, cookie = sessions.enter(token, attempt=attempt)
+    assert cookie is not None and sessions.of([cookie]) is session
+    assert sessions.with_id(lost.id) is None and len(sessions) == 1
+    clock.now += TOKEN_SECONDS
+    with pytest.raises(BadToken):
+        sessions.enter(token, attempt=attempt)
+    assert sessions.of([cookie]) is session
+
+
+def test_a_session_that_a_link_did_not_begin_is_kept_when_it_is_answered_again(sessions: Sessions) -> None:
+    session, cookie = entered(sessions)
+    token, attempt = sessions.new_token(), "a" * SHORTEST
+    for _ in range(3):
+        assert sessions.enter(token, [cookie], attempt) == (session, None)
+
+
+def test_a_short_attempt_is_none(sessions: Sessions) -> None:
+    token, attempt = sessions.new_token(), "a" * (SHORTEST - 1)
+    sessions.enter(token, attempt=attempt)
+    with pytest.raises(BadToken):
+        sessions.enter(token, attempt=attempt)

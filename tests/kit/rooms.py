@@ -259,7 +259,7 @@ ROOMS = {
     " catalog.program catalog.retention catalog.schedule.due catalog.schedule.history catalog.screen"
     " catalog.tree catalog.vault catalog.vault_json catalog.windows mount.browse.running mount.drivers.choice"
     " mount.opening mount.place mount.process mount.view",
-    "mount.browse.pages": "",
+    "mount.browse.pages": "mount.browse.guard",
     "mount.browse.options": "catalog.errors catalog.screen",
     "mount.browse.api": "catalog.errors mount.browse.guard mount.browse.resources mount.drivers.choice",
     "mount.browse.contents": "catalog.errors mount.browse.api mount.browse.guard mount.browse.resources",

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TypeAlias
 
 from mount.browse.guard.hosts import Site
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+# The script in the shell itself: the only one that the policy allows beside files.
+START = (Path(__file__).parent / "start.js").read_text()
+_START = f"'sha256-{base64.b64encode(hashlib.sha256(START.encode()).digest()).decode()}'"
 
 SANDBOX = "sandbox; default-src 'none'"
 _POLICY, _CACHE = b"content-security-policy", b"cache-control"
@@ -25,7 +32,7 @@ def app_policy(site: Site) -> str:
     """The Content-Security-Policy of the app: its own scripts and styles, and pictures and frames of contents."""
     contents = str(site.contents)
     return "; ".join((
-        "default-src 'none'", "script-src 'self'", "style-src 'self'", f"img-src 'self' {contents}",
+        "default-src 'none'", f"script-src 'self' {_START}", "style-src 'self'", f"img-src 'self' {contents}",
         "connect-src 'self'", f"frame-src {contents}", "form-action 'self'", "base-uri 'none'",
         "frame-ancestors 'none'", "require-trusted-types-for 'script'", "trusted-types lit-html",
     ))  # fmt: skip

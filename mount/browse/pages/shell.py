@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jinja2
 
+from mount.browse.guard.headers import START
 from mount.browse.pages.static import StaticFile, hash_of, static_files
 
 # What app.js imports: named in the shell, so that a browser fetches them at once and not one after the other.
@@ -22,4 +23,4 @@ class Pages:
             (Path(__file__).parent / "shell.html").read_text()
         )
         sheets = [name for name in self.files if name.endswith(".css")]
-        self.shell = template.render(static=self.base, sheets=sheets, modules=PRELOADED).encode()
+        self.shell = template.render(static=self.base, sheets=sheets, modules=PRELOADED, start=START).encode()

@@ -63,7 +63,7 @@ function key() {
 }
 
 /** Keep the key of a session that has begun. @param {string} given */
-export function keep(given) {
+function keep(given) {
   ours = given;
   try {
     localStorage.setItem(KEY, given);
@@ -141,14 +141,12 @@ function pause(ms, signal) {
 }
 
 /**
- * GET of a path below /api/v1. Waits while the store or the program is away. Raises ApiError.
- * @param {string} path
- * @param {Params} [params] those that are null or undefined are left out
+ * A request that may be made again, which waits while the store or the program is away. Raises ApiError.
+ * @param {() => Promise<any>} once
  * @param {AbortSignal} [signal]
  * @returns {Promise<any>}
  */
-export async function get(path, params, signal) {
-  const full = path + query(params);
+async function patiently(once, signal) {
   const request = {};
   const slow = setTimeout(() => {
     if (!away.failing.has(request)) away.note(request, new ApiError("NoAnswer", "there is no answer yet", "the vault's store may be slow, or away", 0));
@@ -156,7 +154,7 @@ export async function get(path, params, signal) {
   try {
     for (let tries = 0; ; tries += 1) {
       try {
-        return await ask("GET", full, undefined, signal);
+        return await once();
       } catch (error) {
         if (!passing(error)) throw error;
         away.note(request, /** @type {ApiError} */ (error));
@@ -166,6 +164,50 @@ export async function get(path, params, signal) {
   } finally {
     clearTimeout(slow);
     away.note(request, null);
+  }
+}
+
+/**
+ * GET of a path below /api/v1. Waits while the store or the program is away. Raises ApiError.
+ * @param {string} path
+ * @param {Params} [params] those that are null or undefined are left out
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<any>}
+ */
+export function get(path, params, signal) {
+  const full = path + query(params);
+  return patiently(() => ask("GET", full, undefined, signal), signal);
+}
+
+/**
+ * Begin a session with the token of a link. Raises ApiError.
+ * @param {string} token
+ * @returns {Promise<any>}
+ */
+export async function enter(token) {
+  // The link is used up if only the answer gets lost. Asked again with the same `attempt`, it is answered once more.
+  const attempt = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const found = await patiently(() => ask("POST", "/session", {token, attempt}));
+  keep(found.key);
+  return found;
+}
+
+const LOADS = 4; // times that a script is asked for
+
+/**
+ * Import a script of the page, beside this one. Asked for again when it does not arrive: see guard/start.js. Raises ApiError.
+ * @param {string} name
+ */
+export async function load(name) {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await import(name);
+    } catch (error) {
+      if (!(error instanceof TypeError) || tries === LOADS) {
+        throw new ApiError("NoAnswer", "a part of this page can't be loaded", `reload the page: ${error}`, 0);
+      }
+    }
+    await pause(250 * 2 ** tries);
   }
 }
 

@@ -1,7 +1,7 @@
 // The frame of every screen: the session, the router, the menu, the banner of what is away, and help.
 // A screen is static/screens/NAME.js, which defines <rp-NAME> in the light DOM with the properties `url` (URL) and `session`.
 import {html, nothing} from "./vendor/lit.js";
-import {ApiError, away, get, keep, post} from "./api.js";
+import {ApiError, away, enter, get, load} from "./api.js";
 import {basket} from "./basket.js";
 import "./components.js";
 import {KEYS, letters, listen, setLetters} from "./keys.js";
@@ -69,6 +69,11 @@ class RpApp extends Plain {
 
   firstUpdated() {
     this.querySelector(".starting")?.remove();
+    try {
+      sessionStorage.removeItem("rpdrive loads"); // see start.js
+    } catch {
+      // nothing was noted there
+    }
   }
 
   /** Use the link's token, if there is one, and ask who we are. */
@@ -77,9 +82,7 @@ class RpApp extends Plain {
     const given = token();
     if (given) history.replaceState(history.state, "", location.pathname + location.search);
     try {
-      const found = given ? await post("/session", {token: given}) : await get("/session");
-      if (given) keep(found.key);
-      this.session = found;
+      this.session = given ? await enter(given) : await get("/session");
       session.current = this.session;
       this.locked = null;
       connect();
@@ -110,9 +113,9 @@ class RpApp extends Plain {
     const [screen, name] = known;
     const tag = `rp-${screen}`;
     try {
-      await import(`./screens/${screen}.js`);
+      await load(`./screens/${screen}.js`);
     } catch (error) {
-      if (turn === this.#turn) this.error = new ApiError("Unexpected", "this screen can't be shown", `reload the page: ${error}`, 0);
+      if (turn === this.#turn) this.error = error;
       return;
     }
     if (turn !== this.#turn) return; // another address came meanwhile

@@ -1,6 +1,6 @@
 // <rp-entry .point .at .row .machine .item .mark>: what is known about one entry, and what can be done with it.
 import {html, nothing} from "./vendor/lit.js";
-import {get} from "./api.js";
+import {get, load} from "./api.js";
 import {basket} from "./basket.js";
 import "./components.js";
 import {download} from "./download.js";
@@ -111,7 +111,7 @@ class RpEntry extends Plain {
   #peek(row) {
     return html`<details ?open=${peeking} @toggle=${(/** @type {Event} */ event) => {
       peeking = /** @type {HTMLDetailsElement} */ (event.target).open;
-      if (peeking) import("./viewer.js");
+      if (peeking) load("./viewer.js").catch((error) => (this.problem = error));
       this.requestUpdate();
     }}><summary>Preview</summary>${peeking && this.info ? html`<rp-viewer .small=${true} .point=${this.point} .at=${this.at}
       .name=${plain(row.name)}></rp-viewer>` : nothing}</details>`;

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import Browser, Route, expect
 
+from mount.browse.pages.shell import PRELOADED
 from tests.browse.front.tabs import ROWS, active, opened
 from tests.browse.front.vault import Shown
 from tests.kit.browser import watched
@@ -42,10 +44,73 @@ def test_a_screen_that_does_not_load_can_be_tried_again(front: Shown, browser: B
         expect(told.get_by_role("link", name="Start")).to_have_attribute("href", "/")
         tab.route("**/screens/about.js", lambda route: route.abort())
         tab.get_by_role("link", name="Keys and about").click()
-        expect(tab.get_by_role("alert")).to_contain_text("this screen can't be shown")
+        expect(tab.get_by_role("alert")).to_contain_text("a part of this page can't be loaded")
         tab.unroute_all()
         tab.get_by_role("button", name="Try again").click()
         expect(tab.get_by_role("heading", name="Keys and about")).to_be_visible()
+
+
+PARTS = (*PRELOADED, "app.js", "screens/about.js", "css/app.css")
+
+
+@pytest.mark.parametrize(("part", "times"), [*((name, 1) for name in PARTS), *((name, 3) for name in PARTS[-3:])])
+def test_a_part_that_does_not_arrive_is_fetched_again(
+    front: Shown, browser: Browser, part: str, times: int
+) -> None:
+    """As when the network changes: Chromium then ends all requests, those to this machine, too."""
+    with watched(browser) as watch:
+        watch.expected.append("net::ERR_FAILED")
+        left = [times]
+
+        def some(route: Route) -> None:
+            left[0] -= 1
+            if left[0] >= 0:
+                route.abort()
+            else:
+                route.continue_()
+
+        watch.context.route(f"**/static/*/{part}", some)
+        tab = opened(front, watch, "/about")
+        expect(tab.get_by_role("heading", name="Keys and about")).to_be_visible()
+        expect(tab.locator("header.top")).to_have_css("display", "flex")
+        assert left[0] < 0
+        assert tab.evaluate("sessionStorage.getItem('rpdrive loads')") is None
+
+
+def test_a_part_that_never_arrives_is_told(front: Shown, browser: Browser) -> None:
+    with watched(browser) as watch:
+        watch.expected.append("net::ERR_FAILED")
+        watch.context.route("**/static/*/api.js", lambda route: route.abort())
+        watch.context.add_init_script(
+            "{const later = setTimeout; window.setTimeout = (f, ms) => later(f, ms / 50)}"
+        )
+        tab = opened(front, watch, "/about")
+        expect(tab.get_by_text("A part of this page does not arrive")).to_be_visible()
+        watch.context.unroute_all()
+        tab.reload()
+        expect(tab.get_by_role("heading", name="Keys and about")).to_be_visible()
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_link_works_when_only_its_answer_is_lost(front: Shown, browser: Browser, lost: int) -> None:
+    """The session that nobody got to know of is ended."""
+    with watched(browser) as watch:
+        watch.expected.append("net::ERR_FAILED")
+        sessions, left = len(front.page.context.sessions), [lost]
+
+        def answered(route: Route) -> None:
+            if left[0] and route.request.method == "POST":
+                left[0] -= 1
+                route.fetch()
+                route.abort()
+            else:
+                route.continue_()
+
+        watch.context.route("**/api/v1/session", answered)
+        tab = opened(front, watch, "/about")
+        expect(tab.get_by_role("heading", name="Keys and about")).to_be_visible()
+        expect(tab.get_by_role("alert")).to_have_count(0)
+        assert left == [0] and len(front.page.context.sessions) == sessions + 1
 
 
 def test_a_session_that_is_over_says_so(front: Shown, browser: Browser) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+
 import pytest
 
-from mount.browse.guard.headers import SANDBOX, app_policy, guarded, pdf_policy
+from mount.browse.guard.headers import SANDBOX, START, app_policy, guarded, pdf_policy
 from mount.browse.guard.hosts import LoopbackHosts, Site
 
 APP: Site = LoopbackHosts().site([b"127.0.0.1:8080"])
@@ -12,10 +15,12 @@ CONTENTS: Site = LoopbackHosts().site([b"localhost:8080"])
 
 
 def test_the_apps_policy_is_the_one_that_was_reviewed() -> None:
+    start = base64.b64encode(hashlib.sha256(START.encode()).digest()).decode()
     assert app_policy(APP) == (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' http://localhost:8080; "
-        "connect-src 'self'; frame-src http://localhost:8080; form-action 'self'; base-uri 'none'; "
-        "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types lit-html"
+        f"default-src 'none'; script-src 'self' 'sha256-{start}'; style-src 'self'; "
+        "img-src 'self' http://localhost:8080; connect-src 'self'; frame-src http://localhost:8080; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
+        "trusted-types lit-html"
     )
 
 

@@ -29,7 +29,7 @@ def chromium(*more: str) -> Iterator[Browser]:
     """A browser that does not hear of changes of the network. `more` are arguments of its command line."""
     path = shutil.which("chromium")
     assert path is not None, "Chromium is missing: run tests/setup.sh test"
-    with TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with TemporaryDirectory(dir="/var/tmp") as folder, sync_playwright() as playwright:
         starter = Path(folder) / "chromium"
         words = [sys.executable, "-IS", str(Path(__file__).with_name("steady_network.py")), path]
         starter.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')

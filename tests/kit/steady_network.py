@@ -13,6 +13,7 @@ import platform
 import socket
 import struct
 import sys
+from contextlib import suppress
 
 SYSTEMS = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}  # AUDIT_ARCH_*, the number of socket()
 PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 22, 38  # prctl(2)
@@ -52,5 +53,6 @@ def refuse_netlink() -> None:
 
 if __name__ == "__main__":
     if platform.machine() in SYSTEMS:
-        refuse_netlink()
+        with suppress(OSError):  # a container may forbid it: then the network had better not change
+            refuse_netlink()
     os.execv(sys.argv[1], sys.argv[1:])

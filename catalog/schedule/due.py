@@ -206,7 +206,7 @@ def _job(plan: Plan, rows: list[Ran], now: int, duty: Duty, machine: bytes, sinc
     else:
         last = _last_slot(rows, now)
         slot = slots.last(now) if not last else last + (now - last) // slots.period * slots.period
-        missed = 0 if not last else max((slot or 0) - last, 0) // slots.period - 1
+        missed = 0 if not last or slot is None else slots.between(last, slot)
         following = None if slot is None else slot + slots.period
     if slot is None or slot <= max(covered, since) or slot <= _given_up(rows, now):
         return None

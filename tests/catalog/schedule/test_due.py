@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from catalog.format.plan import Care, Pause, Schedule, Stop
@@ -398,6 +398,7 @@ numbers = st.one_of(st.integers(-(2**63), 2**64 - 1), st.integers(at("2026-11-01
 @given(schedules, st.sampled_from(ZONES), numbers, st.lists(
     st.tuples(numbers, numbers, numbers, st.sampled_from(["completed", "failed", "skipped", "running", "purple"]),
               st.sampled_from(["", NO_ROLE, STILL_RUNNING]), st.booleans()), max_size=6), numbers)  # fmt: skip
+@example(Schedule(every=15), "UTC", 10_003 * HOUR, [(0, 0, 1, "completed", "", False)], 0)  # hourly
 def test_whatever_the_history_says_the_calendar_answers(
     schedule: Schedule, zone: str, now: int, made: list[tuple[int, int, int, str, str, bool]], other: int
 ) -> None:

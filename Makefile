@@ -55,8 +55,9 @@ tests: setup
 	@$(PYTHON_HERE) -m coverage report --format=total
 
 soak: setup-soak
-	$(PYTHON_HERE) -m pytest -m soak --timeout 3600
-	for n in 1 2 3 4 5 6 7 8 9 10; do RPDRIVE_TEST_DRAWS=random $(PYTHON_HERE) -m pytest -q -m "$(QUICK)" $(DRAWN) || exit 1; done
+	$(FOLDER) && $(PYTHON_HERE) -m pytest -m soak --timeout 3600 --basetemp "$$folder/t"
+	$(FOLDER) && for n in 1 2 3 4 5 6 7 8 9 10; do \
+	    RPDRIVE_TEST_DRAWS=random $(PYTHON_HERE) -m pytest -q -m "$(QUICK)" --basetemp "$$folder/t" $(DRAWN) || exit 1; done
 
 model: setup-quick
 	$(PYTHON_HERE) -m tests.model --full $(ARGS)

@@ -54,6 +54,12 @@ class RpApp extends Plain {
     addEventListener("rp-route", () => this.show());
     document.addEventListener("rp-locked", (event) => (this.locked = /** @type {CustomEvent} */ (event).detail));
     document.addEventListener("click", (event) => this.#follow(event));
+    // Buttons that can't be pressed at the moment are `aria-disabled`: those that are `disabled` would lose the focus.
+    document.addEventListener("click", (event) => {
+      if (!(event.target instanceof Element) || !event.target.closest("button[aria-disabled=true]")) return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+    }, true);
     away.addEventListener("change", () => this.requestUpdate());
     basket.listen(() => this.requestUpdate());
     listen(() => (this.help = true), () => {

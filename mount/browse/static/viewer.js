@@ -144,7 +144,7 @@ class RpViewer extends Plain {
           this.requestUpdate();
         }}> Wrap long lines</label></div>
       <pre class="view ${wrapping ? "wrapped" : ""}" tabindex="0" role="region" aria-label="Text of the file">${this.pages.map((page) => page.text)}</pre>
-      ${last.next === null ? nothing : html`<p><button class="button" type="button" ?disabled=${this.busy} @click=${this.#more}>Show more</button></p>`}`;
+      ${last.next === null ? nothing : html`<p><button class="button" type="button" aria-disabled=${this.busy} @click=${this.#more}>Show more</button></p>`}`;
   }
 
   #bytes() {
@@ -161,8 +161,8 @@ class RpViewer extends Plain {
     const end = hex.from + hex.bytes.length;
     if (this.small) return html`<pre class="view small" tabindex="0" role="region" aria-label="First bytes of the file">${lines.join("\n")}</pre>`;
     return html`<div class="bar">
-        <button class="button" type="button" ?disabled=${!hex.from} @click=${() => this.#page(hex.from - HEX)}>Earlier bytes</button>
-        <button class="button" type="button" ?disabled=${end >= hex.size} @click=${() => this.#page(end)}>Later bytes</button>
+        <button class="button" type="button" aria-disabled=${!hex.from} @click=${() => this.#page(hex.from - HEX)}>Earlier bytes</button>
+        <button class="button" type="button" aria-disabled=${end >= hex.size} @click=${() => this.#page(end)}>Later bytes</button>
         <label class="field-line">Go to byte <input type="number" min="0" max=${Math.max(0, hex.size - 1)} .value=${`${hex.from}`}
           @change=${(/** @type {Event} */ event) => this.#page(Number(/** @type {HTMLInputElement} */ (event.target).value) || 0)}></label>
         <span class="muted">${number(hex.from)} to ${number(end)} of ${number(hex.size)}</span></div>

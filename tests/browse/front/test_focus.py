@@ -170,3 +170,52 @@ def test_a_calendar_leaves_the_focus_to_who_went_on(front: Shown, browser: Brows
         tab.evaluate("document.querySelector('rp-calendar').requestUpdate()")
         tab.evaluate(DRAWN)
         expect(box).to_be_focused()
+
+
+def test_a_button_that_can_not_be_pressed_keeps_the_focus(front: Shown, browser: Browser) -> None:
+    with watched(browser) as watch:
+        tab = opened(front, watch, front.preview("/texts/bytes.bin"))
+        earlier, later = (tab.get_by_role("button", name=f"{which} bytes") for which in ("Earlier", "Later"))
+        expect(earlier).to_be_disabled()
+        here = tab.url
+        earlier.focus()
+        tab.keyboard.press("Enter")
+        earlier.click(force=True)
+        tab.evaluate(DRAWN)
+        assert tab.url == here
+        expect(earlier).to_be_focused()
+        later.focus()
+        for _ in range(9):
+            tab.keyboard.press("Enter")
+            tab.evaluate(DRAWN)
+        expect(later).to_be_disabled()
+        expect(later).to_be_focused()
+
+
+def test_a_form_is_not_sent_by_a_button_that_can_not_be_pressed(front: Shown, browser: Browser) -> None:
+    with watched(browser) as watch:
+        tab = opened(front, watch, f"/restore?point={front.new}&at=Lw")
+        plan = tab.get_by_role("button", name="Show the plan")
+        expect(plan).to_be_disabled()
+        sent: list[str] = []
+        tab.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+        plan.focus()
+        tab.keyboard.press("Enter")
+        tab.get_by_role("textbox").first.press("Enter")
+        tab.evaluate(DRAWN)
+        assert sent == []
+        expect(plan).to_be_disabled()
+
+
+def test_a_button_keeps_the_focus_while_it_works(front: Shown, browser: Browser) -> None:
+    with watched(browser) as watch:
+        tab = opened(front, watch, front.preview("/texts/long.txt"))
+        more = tab.get_by_role("button", name="Show more")
+        expect(more).to_be_enabled()
+        more.focus()
+        with held(tab, "**/text?*"):
+            tab.keyboard.press("Enter")
+            expect(more).to_be_disabled()
+            expect(more).to_be_focused()
+        expect(more).to_be_enabled()
+        expect(more).to_be_focused()

@@ -228,10 +228,10 @@ class Calendar extends Screen {
     const month = Number(this.at.slice(5, 7)) - 1;
     return html`
       <nav class="year-strip" aria-label="Months of ${year}">
-        <button class="button" type="button" aria-label="Year ${year - 1}" ?disabled=${year <= first}
+        <button class="button" type="button" aria-label="Year ${year - 1}" aria-disabled=${year <= first}
           @click=${() => this.move(dates.addMonths(this.at, -12))}>‹</button>
         <strong>${year}</strong>
-        <button class="button" type="button" aria-label="Year ${year + 1}" ?disabled=${year >= last}
+        <button class="button" type="button" aria-label="Year ${year + 1}" aria-disabled=${year >= last}
           @click=${() => this.move(dates.addMonths(this.at, 12))}>›</button>
         <ol class="months">
           ${totals.map((points, index) => {

@@ -172,7 +172,7 @@ class Compare extends Screen {
       <ol class="rows changes" @keydown=${rowKeys}>
         ${repeat(changes, (change) => change.path64, (change, index) => this.row(change, index))}
       </ol>
-      ${this.next && changes.length < kept && (!running || changes.length >= PAGE) ? html`<button class="button" type="button" ?disabled=${this.busy}
+      ${this.next && changes.length < kept && (!running || changes.length >= PAGE) ? html`<button class="button" type="button" aria-disabled=${this.busy}
         @click=${() => this.act(() => this.more())}>${this.busy ? "Comparing…" : "Show more changes"}</button>` : nothing}`;
   }
 

@@ -217,7 +217,7 @@ class Drives extends Screen {
         ${drive.forgotten_until ? html`<p class="muted">! Its point was forgotten, and stays until ${when(drive.forgotten_until)}.</p>` : nothing}
         ${mine ? html`
           <p class="actions">
-            <button class="button" type="button" ?disabled=${busy} aria-label="Close ${drive.place}" @click=${() => this.close(drive, false)}>
+            <button class="button" type="button" aria-disabled=${busy} aria-label="Close ${drive.place}" @click=${() => this.close(drive, false)}>
               ${busy ? "Closing…" : "Close"}</button>
             ${this.asking === drive.id ? nothing : html`<button class="button" type="button"
               @click=${() => { this.asking = drive.id; this.focusOn("#lazy"); }}>Close though it is in use…<span
@@ -228,7 +228,7 @@ class Drives extends Screen {
               <p>The drive disappears from its folder at once. Programs that have files of it open can go on reading them;
                 the drive ends when the last one is closed.</p>
               <p class="actions">
-                <button type="button" id="lazy" class="button danger" ?disabled=${busy} @click=${() => this.close(drive, true)}>Close it so</button>
+                <button type="button" id="lazy" class="button danger" aria-disabled=${busy} @click=${() => this.close(drive, true)}>Close it so</button>
                 <button class="button" type="button" @click=${() => { this.asking = null; this.focusOn("#open-drives"); }}>Leave it open</button>
               </p>
             </div>` : nothing}` : nothing}
@@ -280,7 +280,7 @@ class Drives extends Screen {
               <select name="total"><option value="">never</option><option value="8h">8 hours</option>
                 <option value="1d">1 day</option><option value="7d">7 days</option></select></label>
           </div>
-          <p><button class="button primary" ?disabled=${Boolean(this.working) || (!this.own && !this.place)}>${
+          <p><button class="button primary" aria-disabled=${Boolean(this.working) || (!this.own && !this.place)}>${
             this.working === "open" ? "Opening…" : "Open"}</button></p>
         </form>
       </section>`;

@@ -393,10 +393,10 @@ class RpFolder extends Plain {
         <rp-path .parts=${unique}></rp-path>
         <div class="bar">
           <button class="button" type="button" aria-label="Earlier recovery point" title="Earlier recovery point ( [ )"
-            ?disabled=${!head.previous} @click=${this.#earlier}>\u2190</button>
+            aria-disabled=${!head.previous} @click=${this.#earlier}>\u2190</button>
           <strong class="nowrap"><rp-time .iso=${head.time}></rp-time></strong>
           <button class="button" type="button" aria-label="Later recovery point" title="Later recovery point ( ] )"
-            ?disabled=${!head.next} @click=${this.#later_}>\u2192</button>
+            aria-disabled=${!head.next} @click=${this.#later_}>\u2192</button>
           <button class="button small-only" type="button" aria-expanded=${this.more} aria-controls="other-days"
             @click=${() => (this.more = !this.more)}>Other days</button>
           <div id="other-days" class="bar ${this.more ? "" : "wide-only"}">

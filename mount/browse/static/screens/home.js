@@ -158,7 +158,7 @@ class Home extends Looking {
     const last = this.page.backups.find((/** @type {any} */ each) => each.item === row.item);
     const busy = this.beginning === row.item || last?.state === "running";
     return html`${last?.state === "failed" ? html`<div class="notice bad" role="alert"><p><strong>The backup failed: ${shown(last.error)}</strong></p></div>` : nothing}
-      <p class="bar"><button type="button" class="button" ?disabled=${busy} aria-label="Back up ${plain(row.item_name)} now" @click=${() => this.backUp(row)}>${busy
+      <p class="bar"><button type="button" class="button" aria-disabled=${busy} aria-label="Back up ${plain(row.item_name)} now" @click=${() => this.backUp(row)}>${busy
         ? "Backing up…" : "Back up now"}</button>${last?.state === "done" ? html`<span class="muted">It was backed up at your word of ${when(last.started)}.</span>` : nothing}</p>`;
   }
 

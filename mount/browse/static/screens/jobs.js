@@ -84,7 +84,7 @@ class Jobs extends Screen {
         this.searched = page.searched;
         this.damaged = [...this.damaged, ...page.damaged].slice(0, 100);
         say(`${count(page.jobs.length, "older job")}`);
-        this.focusOn(`tbody tr:nth-child(${first + 1}) a`, from); // the button had it, which was disabled
+        this.focusOn(`tbody tr:nth-child(${first + 1}) a`, from); // the button had it
       } finally {
         this.more = false;
       }
@@ -112,7 +112,7 @@ class Jobs extends Screen {
 
   /** @param {any[]} jobs */
   list(jobs) {
-    const end = this.next ? html`<p><button type="button" class="button" ?disabled=${this.more} @click=${this.older}>${this.more
+    const end = this.next ? html`<p><button type="button" class="button" aria-disabled=${this.more} @click=${this.older}>${this.more
       ? "Reading…" : "Older jobs"}</button>${this.searched ? html` <span class="muted">${number(this.searched)} older ones are not like that; there are more.</span>`
       : nothing}</p>` : nothing;
     return html`${jobs.length ? html`<div class="scroll" tabindex="0" role="region" aria-label="Jobs"><table class="data">

@@ -151,7 +151,7 @@ class Restore extends Screen {
             Restore owners, permissions and ACLs, too</label>
         </fieldset>
         <p>
-          <button class="button primary" ?disabled=${this.sending || !(this.form.in_place || this.form.to)}>Show the plan</button>
+          <button class="button primary" aria-disabled=${this.sending || !(this.form.in_place || this.form.to)}>Show the plan</button>
           <span class="muted">Nothing is written yet: the plan says what would be, and where.</span>
         </p>
       </form>`;

@@ -175,7 +175,7 @@ class RestoreJob extends Screen {
         <li>${shown(each.path)} <span class="muted">${ACTIONS[each.what] ?? each.what}</span></li>`)}</ul>`
         : html`<rp-empty .why=${"No entry would be written: all of them exist already, or were left out."}></rp-empty>`}
       <p class="toolbar">
-        <button type="button" class="button primary" ?disabled=${refused.length > 0} @click=${this.start}>${
+        <button type="button" class="button primary" aria-disabled=${refused.length > 0} @click=${this.start}>${
           work ? `Restore ${count(work, "file", "files")}` : "Restore"}</button>
         <a class="button" href="/restore?again=${this.job}">Change</a>
         <button class="button" type="button" @click=${this.drop}>Drop the plan</button>

@@ -127,7 +127,7 @@ class Versions extends Screen {
         ${repeat(rows, (row) => row.point, (row) => this.row(row))}
       </ol>
       <p class="toolbar">
-        <button class="button" type="button" ?disabled=${this.ticked.length !== 2} @click=${this.compare}>Compare the two that are ticked</button>
+        <button class="button" type="button" aria-disabled=${this.ticked.length !== 2} @click=${this.compare}>Compare the two that are ticked</button>
         ${this.ticked.length === 2 ? nothing : html`<span class="muted">Tick two versions to compare them.</span>`}
       </p>`;
   }

@@ -27,7 +27,7 @@ def test_of_many_jobs_the_newest_of_each_machine_count_and_are_read_once(
     first = looker.look(vault)
     assert (meter.snapshot() - before).get.requests == 3 * (1 + 1 + 1 + 20), "machine, item, newest point, jobs"
     assert len(first.runs) == 3 * 20 and len(first.points) == 270 and not first.gaps
-    assert {run.started for run in first.runs} == {store.shape.time(point) for point in range(70, 90)}
+    assert {run.started for run in first.runs} == {store.shape.time(0, point) for point in range(70, 90)}
     before = meter.snapshot()
     for again in (looker, Looker(tmp_path / "state", vault.id)):
         assert again.look(vault).runs == first.runs

@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from backup.mirroring import _fetched
 from catalog.store.base import Store
 from catalog.store.wrapper import Request, StoreWrapper, T
-from tests.kit.large import Large
+from tests.kit.made.fleet import Fleet
 
 COUNT = 1000
 
@@ -36,13 +35,11 @@ class Together(StoreWrapper):
                 self.current -= 1
 
 
-def test_index_objects_are_fetched_eight_at_a_time_and_no_more_are_held(tmp_path: Path) -> None:
-    large = Large(tmp_path)
-    machine = large.machine(1)
-    large.index(machine, COUNT)
-    vault = large.opened()
-    store = vault.store = Together(large.store)
-    names = [name for name in sorted(large.store.objects) if name.startswith("index/")]
+def test_index_objects_are_fetched_eight_at_a_time_and_no_more_are_held() -> None:
+    fleet = Fleet(1, COUNT, folders=1)
+    vault = fleet.opened()
+    store = vault.store = Together(fleet.store)
+    names = [info.name for info in fleet.store.list("index/")]
     ahead = 0
 
     def asked() -> object:

@@ -19,7 +19,8 @@ from mount.browse.resources.versions import NEWEST, versions
 from mount.view.all_points import AllPointsView
 from tests.kit.browsing import opened_as
 from tests.kit.drives import Maker
-from tests.kit.fleet import Fleet
+from tests.kit.made.fleet import Fleet
+from tests.kit.made.shape import item_id, machine_id
 
 MACHINES, POINTS = 2000, 10_000
 
@@ -49,20 +50,20 @@ def costs(fleet: Fleet, screen: Callable[[], object]) -> tuple[int, int]:
 def test_screens_of_twenty_million_points_cost_what_they_show(
     fleet: Fleet, page: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = (fleet.store.machine_id(7).hex(), fleet.store.item_id(7).hex())
+    one = (machine_id(7).hex(), item_id(7).hex())
     assert costs(fleet, lambda: machines(page)) == (4, MACHINES)  # records of items; those of machines were read
     rows = machines(page).machines
     assert [(row.name, [i.name for i in row.items]) for row in rows[:2]] == [
-        ("host0000", ["home"]), ("host0001", ["home"]),
+        ("machine-00000", ["root"]), ("machine-00001", ["root"]),
     ]  # fmt: skip
     year = calendar(page, 2025, *one)
     assert sum(day.points for day in year.days) > 4000
     before = fleet.meter.snapshot()
-    assert calendar(page, 2025, fleet.store.machine_id(8).hex(), fleet.store.item_id(8).hex()).days == year.days
+    assert calendar(page, 2025, machine_id(8).hex(), item_id(8).hex()).days == year.days
     assert fleet.spent(before).list.requests == fleet.spent(before).requests == 3  # two pages of names; ledgers
     assert costs(fleet, lambda: points(page, *one, since="2026-01-01", until="2026-01-02")) == (0, 0)
     newest = points(page, *one, count=40).points
-    assert len(newest) == 40 and newest[0].id == fleet.store.name(7, POINTS - 1).id.hex()
+    assert len(newest) == 40 and newest[0].id == fleet.point(7, POINTS - 1).id.hex()
     monkeypatch.setattr("mount.browse.resources.points.FRESH_SECONDS", 1e6)
     # its record; the machine's record and those of checks, which are listed anew
     assert costs(fleet, lambda: point(page, newest[0].id)) == (2, 1)
@@ -76,7 +77,7 @@ def test_screens_of_twenty_million_points_cost_what_they_show(
 def test_a_point_that_was_not_listed_is_looked_for_and_no_other_is_kept(
     page: Opened, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = [fleet.store.name(min(range(MACHINES), key=fleet.store.machine_id), p) for p in (17, 18)]
+    wanted = [fleet.point(min(range(MACHINES), key=machine_id), p) for p in (17, 18)]
     before = fleet.meter.snapshot()
     assert page.name(wanted[0].id.hex()) == wanted[0] and list(page._names.values()) == wanted[:1]
     spent = fleet.spent(before)
@@ -99,11 +100,10 @@ def test_a_point_that_is_nowhere(tmp_path: Path) -> None:
 def test_versions_of_ten_thousand_points(tmp_path: Path) -> None:
     fleet = Fleet(1, POINTS)
     maker = Maker(fleet.vault)
-    fleet.store.roots = [maker.root([maker.file(b"a.txt", b"%d" % n)]) for n in range(4)]
-    fleet.store.turn = 2500
+    fleet.store.give_trees([maker.root([maker.file(b"a.txt", b"%d" % n)]) for n in range(4)], 2500)
     opened = opened_as(tmp_path, fleet.opened())
-    one = (fleet.store.machine_id(0).hex(), fleet.store.item_id(0).hex(), b"/a.txt")
-    opened.listing(fleet.store.machine_id(0))
+    one = (machine_id(0).hex(), item_id(0).hex(), b"/a.txt")
+    opened.listing(machine_id(0))
     before = fleet.meter.snapshot()
     found = versions(opened, *one)
     assert (found.points_total, found.older, len(found.rows)) == (POINTS, POINTS - NEWEST, 1)
@@ -126,8 +126,8 @@ def ended(opened: Opened, search: str) -> SearchPage:
 def test_a_search_in_all_machines_keeps_the_names_of_one(tmp_path: Path) -> None:
     fleet = Fleet(40, 300)
     maker = Maker(fleet.vault)
-    fleet.store.roots = [maker.root([maker.file(b"old.txt", b"1")]), maker.root([maker.file(b"new.txt", b"2")])]
-    fleet.store.turn = 150
+    roots = [maker.root([maker.file(name, b"1")]) for name in (b"old.txt", b"new.txt")]
+    fleet.store.give_trees(roots, 150)
     opened = opened_as(tmp_path, fleet.opened())
     opened._view = AllPointsView(opened.vault, opened.reader, forgotten=True, fresh=1e6)
     found = ended(opened, searches(opened).start(Wanted(text="*.txt")))
@@ -141,9 +141,9 @@ def test_a_search_in_all_machines_keeps_the_names_of_one(tmp_path: Path) -> None
 def test_a_search_is_cancelled_while_records_are_read(tmp_path: Path) -> None:
     fleet = Fleet(1, 4 * RECORDS)
     maker = Maker(fleet.vault)
-    fleet.store.roots = [maker.root([maker.file(b"a.txt", b"1")])]
+    fleet.store.give_trees([maker.root([maker.file(b"a.txt", b"1")])])
     opened = opened_as(tmp_path, fleet.opened())
-    opened.listing(fleet.store.machine_id(0))
+    opened.listing(machine_id(0))
     started = list[str]()
     get = fleet.store.get
 
@@ -154,7 +154,7 @@ def test_a_search_is_cancelled_while_records_are_read(tmp_path: Path) -> None:
 
     fleet.store.get = slow  # type: ignore[method-assign]
     before = fleet.meter.snapshot()
-    started.append(searches(opened).start(Wanted(text="*.txt", machine=fleet.store.machine_id(0).hex())))
+    started.append(searches(opened).start(Wanted(text="*.txt", machine=machine_id(0).hex())))
     found = ended(opened, started[0])
     assert found.state == "cancelled" and [hit.path for hit in found.hits] == ["/a.txt"]
     while searches(opened)._left:

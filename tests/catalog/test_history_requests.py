@@ -7,7 +7,7 @@ from catalog.history.search import pattern, search
 from catalog.history.timeline import all_timelines
 from catalog.history.versions import versions
 from tests.kit.drives import Maker
-from tests.kit.fleet import Fleet
+from tests.kit.made.fleet import Fleet
 
 POINTS = 10_000
 
@@ -19,7 +19,7 @@ def test_ten_thousand_points_of_twenty_states() -> None:
     for n in range(20):
         deep = maker.folder(b"a", [maker.folder(b"b", [maker.folder(b"c", [maker.file(b"f.txt", b"%d" % n)])])])
         roots.append(maker.root([deep, maker.folder(b"same", [maker.file(b"g.txt", b"always")])]))
-    fleet.store.roots, fleet.store.turn = roots, POINTS // 20
+    fleet.store.give_trees(roots, POINTS // 20)
     vault = fleet.opened()
     before = fleet.meter.snapshot()
     (line,) = all_timelines(vault).found

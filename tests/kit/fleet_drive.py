@@ -1,4 +1,4 @@
-"""A real drive of a made-up fleet (tests/kit/fleet.py), in a process of its own that says what it asked for.
+"""A real drive of a made-up fleet (tests/kit/made), in a process of its own that says what it asked for.
 
 `python -m tests.kit.fleet_drive FOLDER MACHINES POINTS KEPT` mounts it, and answers each line of its input by one.
 """
@@ -17,7 +17,7 @@ from cache.reader import Reader
 from mount.drivers.kernel import listings
 from mount.drivers.kernel.drive import Drive
 from mount.view.all_points import AllPointsView
-from tests.kit.fleet import Fleet
+from tests.kit.made.fleet import Fleet
 
 _ROOT = Path(__file__).parents[2]
 

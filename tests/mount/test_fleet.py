@@ -23,8 +23,9 @@ from mount.view.nodes import Folder
 from mount.view.numbers import ManyNumbers, Numbers
 from mount.view.versions import ALL_VERSIONS, RECENT, VERSIONS
 from tests.kit.drives import Maker, eventually
-from tests.kit.fleet import HOUR, START, Fleet
 from tests.kit.fleet_drive import FleetDrive
+from tests.kit.made.fleet import START, Fleet
+from tests.kit.made.shape import HOUR, machine_id
 
 MACHINES, POINTS = 2000, 10_000
 MIB = 1 << 20
@@ -49,13 +50,13 @@ def test_a_drive_of_twenty_million_points_costs_what_is_looked_at(tmp_path: Path
     with FleetDrive(tmp_path / "drive", MACHINES, POINTS) as drive:
         top = drive.folder
         machines = sorted(os.listdir(top))
-        assert (len(machines), machines[0], machines[-1]) == (MACHINES, "host0000", "host1999")
+        assert (len(machines), machines[0], machines[-1]) == (MACHINES, "machine-00000", "machine-01999")
         subprocess.run(["ls", "-l", top], stdout=subprocess.DEVNULL, check=True)
         assert drive.spent() == {}  # all that the top needs was asked for when it was mounted
-        assert os.listdir(top / "host0007") == ["home"]
+        assert os.listdir(top / "machine-00007") == ["root"]
         # two pages of names, and one of ledgers; the record of the newest point, for the item's name
         assert drive.spent() == {"list": 3, "get": 1}
-        item = top / "host0007" / "home"
+        item = top / "machine-00007" / "root"
         rows = subprocess.run(["ls", "-lA", item], capture_output=True, text=True, check=True).stdout.splitlines()
         assert len(rows) == 1 + POINTS + 3
         assert drive.spent() == {}
@@ -72,14 +73,14 @@ def test_a_drive_of_twenty_million_points_costs_what_is_looked_at(tmp_path: Path
 def test_a_drive_of_one_machine_reads_no_record_of_others() -> None:
     fleet = Fleet(50, 10)
     vault, before = fleet.opened(), fleet.meter.snapshot()
-    view = AllPointsView(vault, Reader(vault), fleet.store.machine_id(7))
-    assert names(view.root) == [b"host0007"]
+    view = AllPointsView(vault, Reader(vault), machine_id(7))
+    assert names(view.root) == [b"machine-00007"]
     assert (fleet.spent(before).list.requests, fleet.spent(before).get.requests) == (1, 1)
 
 
 def test_what_is_new_is_listed_by_its_month(monkeypatch: pytest.MonkeyPatch) -> None:
     fleet = Fleet(2, POINTS)
-    store, machine, now = fleet.store, fleet.store.machine_id(1), START + POINTS * HOUR
+    machine, now = machine_id(1), START + POINTS * HOUR
     monkeypatch.setattr(listings, "WHOLE", 1e12)
     points = Listings(
         fleet.opened(), None, lambda _names: None, fresh=1e-9, after_failure=1e-9, clock=lambda: now / 10**9
@@ -90,15 +91,16 @@ def test_what_is_new_is_listed_by_its_month(monkeypatch: pytest.MonkeyPatch) -> 
     assert points.of(machine) is whole
     month = fleet.spent(before)
     assert month.requests == month.list.requests <= 2  # of its two pages of all names, and that of ledgers: none
-    store.points += 1
-    store.gone |= {(1, POINTS - 3), (1, 5)}
+    fleet.store.create(str(new := fleet.point(1, POINTS)), [b"its record"])
+    for gone in (POINTS - 3, 5):
+        fleet.store.delete(str(fleet.point(1, gone)))
     again = points.of(machine)
-    assert store.name(1, POINTS) in again.names and store.name(1, POINTS - 3) not in again.names
-    assert store.name(1, 5) in again.names  # of an old month: until all are listed again, within a minute
+    assert new in again.names and fleet.point(1, POINTS - 3) not in again.names
+    assert fleet.point(1, 5) in again.names  # of an old month: until all are listed again, within a minute
     assert again.names == sorted(again.names, key=lambda n: n.sequence) and len(again.names) == POINTS
     monkeypatch.setattr(listings, "WHOLE", 0)
     last = points.of(machine)
-    assert store.name(1, 5) not in last.names and len(last.names) == POINTS - 1
+    assert fleet.point(1, 5) not in last.names and len(last.names) == POINTS - 1
 
 
 @pytest.mark.needs_fuse
@@ -106,7 +108,7 @@ def test_the_kernel_forgets_points_that_nobody_uses(tmp_path: Path) -> None:
     if tuple(map(int, platform.release().split(".")[:2])) < (6, 18):
         pytest.skip("this kernel can't be asked to forget")
     with FleetDrive(tmp_path / "drive", 10, 1000, kept=2000) as drive:
-        held = drive.folder / "host0000" / "home" / "latest"
+        held = drive.folder / "machine-00000" / "root" / "latest"
         item = held.parent
         subprocess.run(["ls", "-l", item], stdout=subprocess.DEVNULL, check=True)
         oldest = sorted(os.listdir(item))[1]
@@ -114,7 +116,7 @@ def test_the_kernel_forgets_points_that_nobody_uses(tmp_path: Path) -> None:
         try:
             for n in range(1, 10):
                 subprocess.run(
-                    ["ls", "-l", drive.folder / f"host{n:04d}" / "home"], stdout=subprocess.DEVNULL, check=True
+                    ["ls", "-l", drive.folder / f"machine-{n:05d}" / "root"], stdout=subprocess.DEVNULL, check=True
                 )
             eventually(lambda: drive.nodes <= 2500, "the kernel forgets")
             # What is in use is where it was, and what was forgotten is found again, with the same number.
@@ -144,7 +146,7 @@ def test_memory_of_a_drive_where_much_is_looked_at(tmp_path: Path) -> None:
     """Some 520 bytes for each point that the kernel knows, measured; where it can forget some, they are few."""
     with FleetDrive(tmp_path / "drive", MACHINES, POINTS) as drive:
         for n in range(40):
-            item = drive.folder / f"host{n:04d}" / "home"
+            item = drive.folder / f"machine-{n:05d}" / "root"
             subprocess.run(["ls", "-l", item], stdout=subprocess.DEVNULL, check=True)
             if n < 3:
                 subprocess.run("ls */", shell=True, cwd=item, stdout=subprocess.DEVNULL, check=True)
@@ -156,11 +158,11 @@ def test_memory_of_a_drive_where_much_is_looked_at(tmp_path: Path) -> None:
 def test_months_of_new_points(at: float, months: int) -> None:
     """A backup that began two days ago may store its point now; the clock of a machine may be ahead."""
     fleet = Fleet(1, 5001)
-    store, december = fleet.store, 1_764_547_200  # 2025-12-01
+    december = 1_764_547_200  # 2025-12-01
     points = Listings(
         fleet.opened(), None, lambda _names: None, fresh=1e-9, after_failure=1, clock=lambda: december + at
     )
-    points.of(store.machine_id(0))
+    points.of(machine_id(0))
     assert len(points._months()) == months
     assert points._months()[-1].end > (december + at) * 10**9
 
@@ -168,49 +170,49 @@ def test_months_of_new_points(at: float, months: int) -> None:
 def test_versions_are_those_of_the_newest_points_where_there_are_many() -> None:
     fleet = Fleet(1, RECENT + 500)
     maker = Maker(fleet.vault)
-    fleet.store.roots = [maker.root([maker.folder(b"f", [maker.file(b"a.txt", b"%d" % n)])]) for n in range(3)]
-    fleet.store.turn = 500  # as many points of each
+    roots = [maker.root([maker.folder(b"f", [maker.file(b"a.txt", b"%d" % n)])]) for n in range(3)]
+    fleet.store.give_trees(roots, 500)  # as many points of each
     vault = fleet.opened()
     view = AllPointsView(vault, Reader(vault), fresh=1e6)
-    item = find(view, b"host0000", b"home")
+    item = find(view, b"machine-00000", b"root")
     days = names(item)[: RECENT + 500]
     assert names(item)[RECENT + 500 :] == [b"latest", VERSIONS, ALL_VERSIONS]
     before = fleet.meter.snapshot()
-    recent = names(find(view, b"host0000", b"home", VERSIONS, b"f", b"a.txt"))
+    recent = names(find(view, b"machine-00000", b"root", VERSIONS, b"f", b"a.txt"))
     assert recent == [days[500] + b".txt", days[1000] + b".txt"]
     spent = fleet.spent(before)
     assert spent.get.requests == RECENT - 1 and spent.read.requests == 2  # trees: a block for each state
     before = fleet.meter.snapshot()
-    whole = find(view, b"host0000", b"home", ALL_VERSIONS, b"f", b"a.txt")
+    whole = find(view, b"machine-00000", b"root", ALL_VERSIONS, b"f", b"a.txt")
     assert names(whole) == [days[0] + b".txt", *recent]
     spent = fleet.spent(before)
     assert spent.get.requests == 500 and spent.read.requests == 1
-    assert view.origin(b"host0000/home/.all-versions/f/a.txt/" + recent[0]).point.sequence == 501  # type: ignore[union-attr]
-    inodes = {find(view, b"host0000", b"home", v, b"f").attributes.inode for v in (VERSIONS, ALL_VERSIONS)}
+    assert view.origin(b"machine-00000/root/.all-versions/f/a.txt/" + recent[0]).point.sequence == 501  # type: ignore[union-attr]
+    inodes = {find(view, b"machine-00000", b"root", v, b"f").attributes.inode for v in (VERSIONS, ALL_VERSIONS)}
     assert len(inodes) == 2
 
 
 def test_few_points_have_no_second_folder_of_versions() -> None:
     fleet = Fleet(1, RECENT)
     view = AllPointsView(fleet.vault, Reader(fleet.vault), fresh=1e6)
-    item = find(view, b"host0000", b"home")
+    item = find(view, b"machine-00000", b"root")
     assert names(item)[-2:] == [b"latest", VERSIONS]
     with pytest.raises(NotFound):
         item.lookup(ALL_VERSIONS)
     with pytest.raises(NotFound):
-        view.origin(b"host0000/home/.all-versions/f")
+        view.origin(b"machine-00000/root/.all-versions/f")
 
 
 def test_versions_that_nobody_uses_are_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mount.view.all_points._HISTORIES", 50)
     fleet = Fleet(6, 20)
     maker = Maker(fleet.vault)
-    fleet.store.roots = [maker.root([maker.node(b"a.txt", content=[])])]
+    fleet.store.give_trees([maker.root([maker.node(b"a.txt", content=[])])])
     view = AllPointsView(fleet.vault, Reader(fleet.vault), fresh=1e6)
-    tops = [find(view, b"host%04d" % m, b"home", VERSIONS) for m in range(6)]
+    tops = [find(view, b"machine-%05d" % m, b"root", VERSIONS) for m in range(6)]
     shown = [(top.attributes, names(top), top.lookup(b"a.txt").attributes) for top in tops]
     for m in range(6):
-        find(view, b"host%04d" % m, b"home", VERSIONS)
+        find(view, b"machine-%05d" % m, b"root", VERSIONS)
     assert sum(history.size for history in view._histories.values()) <= 50
     # A folder of one that was freed is still there for whoever has it.
     assert [(top.attributes, names(top), top.lookup(b"a.txt").attributes) for top in tops] == shown

@@ -6,7 +6,6 @@ Prints its address. The passphrase is that of all vaults of tests (tests/kit/vau
 from __future__ import annotations
 
 import argparse
-import sqlite3
 import time
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import msgspec
 from catalog.store.local import LocalStore
 from tests.kit.made.contents import Contents
 from tests.kit.made.shape import HOUR, SECOND, Shape
-from tests.kit.made.store import DELETED, SHAPE, WRITTEN, MadeStore, Plan, made_url
+from tests.kit.made.store import SHAPE, WRITTEN, MadeStore, Plan, made_url
 from tests.kit.vaults import new_vault
 
 KEPT = 3600 * SECOND  # from the last points until now
@@ -36,10 +35,11 @@ def make(
     shape = Shape(machines, points, folders, files, end, interval)
     folder.mkdir(parents=True, exist_ok=True)
     vault = new_vault(LocalStore(folder / WRITTEN))
-    plan = Plan(shape, Contents(vault.keys, shape).sizes(), vault.keys.master, vault.keys.vault_id)
+    plan, contents = Plan.of(vault, shape), Contents(vault.keys, shape)
+    plan.sizes = {group: contents.sizes(group) for group in shape.groups}
+    plan.sizes["starts"] = contents.sizes("jobs", is_start=True)
     (folder / SHAPE).write_bytes(msgspec.msgpack.encode(plan))
-    sqlite3.connect(folder / DELETED).close()
-    return MadeStore(folder)
+    return MadeStore.at(folder)
 
 
 def main() -> None:

@@ -2,13 +2,14 @@
 
 Each machine has one item with the same number of points. Each point wrote one data pack, one tree pack, one index
 object, the records of a job and its start, as a backup of a machine does on which one small file has changed.
+Without folders there are no packs and no index objects, and points have the trees that a test gives them.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from catalog.format.packs import pack_name, series_folder
 from catalog.format.records import ItemName, JobName, MachineName, PointName, StartName, _time_text
 
 GROUPS = ("index", "items", "jobs", "machines", "meta", "packs", "points")
+RECORDS = ("items", "jobs", "machines", "points")  # what there is without contents
 SECOND, HOUR = 10**9, 3600 * 10**9  # ns
 AFRESH = 5  # points after which a backup of so few files writes the tree afresh
 MOST = 64  # folders, and files in a folder: each folder is one page
@@ -34,7 +36,9 @@ class Made(NamedTuple):
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """The numbers of a vault. `end` is the time of the last points, `interval` from one to the next (ns)."""
+    """The numbers of a vault. `end` is the time of the first machine's last point, `interval` from one to the next,
+    `stagger` from a point of one machine to that of the next machine (ns).
+    """
 
     machines: int
     points: int
@@ -42,13 +46,18 @@ class Shape(msgspec.Struct, frozen=True):
     files: int  # in each folder
     end: int
     interval: int = 8 * HOUR
+    stagger: int = 0
 
-    def time(self, point: int) -> int:
-        return self.end - (self.points - 1 - point) * self.interval
+    @property
+    def groups(self) -> tuple[str, ...]:
+        return GROUPS if self.folders else RECORDS
 
-    def modified(self, point: int) -> int:
+    def time(self, machine: int, point: int) -> int:
+        return self.end - (self.points - 1 - point) * self.interval + machine * self.stagger
+
+    def modified(self, machine: int, point: int) -> int:
         """When the store got what a point wrote."""
-        return self.time(point) + 60 * SECOND
+        return self.time(machine, point) + 60 * SECOND
 
 
 class Names:
@@ -60,10 +69,19 @@ class Names:
         self.machines = [n for _id, n in found]  # in the order of their ids
         self._numbers = {identity.hex(): n for identity, n in found}
         self._series = {identity[:4].hex(): n for identity, n in found}
+        self._texts = lru_cache(4)(self._time_texts)
 
-    @cached_property
-    def _times(self) -> list[str]:
-        return [_time_text(self.shape.time(p)) for p in range(self.shape.points)]
+    def _time_texts(self, machine: int) -> list[str]:
+        return [_time_text(self.shape.time(machine, p)) for p in range(self.shape.points)]
+
+    def _times(self, machine: int) -> list[str]:
+        """The times of a machine's points, as names have them."""
+        return self._texts(machine if self.shape.stagger else 0)
+
+    def point(self, machine: int, point: int) -> PointName:
+        """The name of a point."""
+        time = self.shape.time(machine, point)
+        return PointName(machine_id(machine), item_id(machine), time, point + 1, point_id(machine, point), False)
 
     def name(self, made: Made) -> str:
         """The name of an object."""
@@ -77,14 +95,10 @@ class Names:
             case "index":
                 return f"index/{owner.hex()}/{drawn(b'index', machine, point, 12, point.to_bytes(4)).hex()}"
             case "jobs":
-                job = JobName(owner, shape.time(point), drawn(b"job", machine, point))
+                job = JobName(owner, shape.time(machine, point), drawn(b"job", machine, point))
                 return str(StartName(job) if made.is_start else job)
             case "points":
-                return str(
-                    PointName(
-                        owner, item_id(machine), shape.time(point), point + 1, point_id(machine, point), False
-                    )
-                )
+                return str(self.point(machine, point))
         kind = PackKind.DATA if made.group == "packs" else PackKind.TREE
         return pack_name(kind, pack_id(kind, machine, point))
 
@@ -92,7 +106,7 @@ class Names:
         """The object of a name; None if there is none."""
         group, _slash, rest = name.partition("/")
         parts = rest.split("/")
-        if group not in GROUPS:
+        if group not in self.shape.groups:
             return None
         machine = (self._series if group in ("meta", "packs") else self._numbers).get(parts[0])
         if machine is None:
@@ -103,23 +117,19 @@ class Names:
                 case "index":
                     point = int(last[:8], 16)
                 case "jobs":
-                    point = self._numbered[last[:16]]
+                    point = bisect_left(self._times(machine), last[:16])
                 case "points":
                     point = int(last[17:25]) - 1
                 case "meta" | "packs":
                     point = int(last[10:12], 16) | int(last[12:18], 16) << 8
-        except (ValueError, KeyError):
+        except ValueError:
             return None
         made = Made(group, machine, point, last.endswith(".started"))
         return made if 0 <= point < self.shape.points and self.name(made) == name else None
 
-    @cached_property
-    def _numbered(self) -> dict[str, int]:
-        return {text: n for n, text in enumerate(self._times)}
-
     def listed(self, prefix: str) -> Iterator[tuple[str, Made]]:
         """All objects whose names begin so, in order of name."""
-        for group in GROUPS:
+        for group in self.shape.groups:
             if f"{group}/".startswith(prefix) or prefix.startswith(f"{group}/"):
                 for machine in self.machines:
                     yield from self._below(group, machine, prefix)
@@ -129,22 +139,22 @@ class Names:
         top = f"{group}/{owner[:8] if group in ('meta', 'packs') else owner}/"
         if not (top.startswith(prefix) or prefix.startswith(top)):
             return
-        points = self.shape.points
+        points, times = self.shape.points, self._times(machine)
         if group in ("machines", "items"):
             rows: Iterator[tuple[str, Made]] = iter([self._pair(Made(group, machine, 0))])
         elif group == "points":
             start = f"{top}{item_id(machine).hex()}/"
             rows = (
-                (f"{start}{self._times[p]}-{p + 1:08d}-{point_id(machine, p).hex()}", Made(group, machine, p))
-                for p in self._at(prefix[len(start) :])
+                (f"{start}{times[p]}-{p + 1:08d}-{point_id(machine, p).hex()}", Made(group, machine, p))
+                for p in _at(times, prefix[len(start) :])
             )
         elif group == "jobs":
             rows = (
                 (
-                    f"{top}{self._times[p]}-{drawn(b'job', machine, p).hex()}{end}",
+                    f"{top}{times[p]}-{drawn(b'job', machine, p).hex()}{end}",
                     Made(group, machine, p, bool(end)),
                 )
-                for p in self._at(prefix[len(top) :])
+                for p in _at(times, prefix[len(top) :])
                 for end in ("", ".started")
             )
         elif group == "index":
@@ -162,11 +172,6 @@ class Names:
             )
         yield from rows if top.startswith(prefix) else (row for row in rows if row[0].startswith(prefix))
 
-    def _at(self, tail: str) -> range:
-        """The points whose times begin as a name does."""
-        time = tail[:16]
-        return range(bisect_left(self._times, time), bisect_left(self._times, time + "~"))
-
     def _pair(self, made: Made) -> tuple[str, Made]:
         return self.name(made), made
 
@@ -174,9 +179,9 @@ class Names:
         """The names of the folders directly below a prefix."""
         parts = prefix.split("/")[:-1]
         if not parts:
-            return list(GROUPS)
+            return list(self.shape.groups)
         group, ids = parts[0], [machine_id(n).hex() for n in self.machines]
-        if group not in GROUPS:
+        if group not in self.shape.groups:
             return []
         is_pack = group in ("meta", "packs")
         if len(parts) == 1:
@@ -187,6 +192,12 @@ class Names:
         if is_pack:
             return [f"{n:02x}" for n in range(min(256, self.shape.points))]
         return [item_id(machine).hex()] if group in ("items", "points") else []
+
+
+def _at(times: list[str], tail: str) -> range:
+    """The points whose times begin as a name does."""
+    time = tail[:16]
+    return range(bisect_left(times, time), bisect_left(times, time + "~"))
 
 
 @lru_cache(1 << 13)

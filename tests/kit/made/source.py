@@ -75,7 +75,7 @@ class OfPoint:
     def _node(self, place: Place) -> Node:
         folder, *file = place.numbers
         if not file:
-            return self._contents.folder_node(folder)
+            return self._contents.folder_node(self._machine, folder)
         return self._contents.node(self._machine, folder, file[0], self._point)
 
     def status(self, place: Place) -> Status:

@@ -16,12 +16,14 @@ import msgspec
 
 from catalog.errors import ObjectExists, ObjectNotFound, ShortRead
 from catalog.format.keys import Keys
+from catalog.format.values import Subtree
 from catalog.store.base import LIST_PAGE, Buffer, ObjectInfo, Store
 from catalog.store.bounded import check_size
 from catalog.store.deadline import Deadline
 from catalog.store.local import LocalStore
 from catalog.store.scheme import Scheme
-from tests.kit.made.contents import Contents, Sizes
+from catalog.vault import Vault
+from tests.kit.made.contents import Contents
 from tests.kit.made.shape import Made, Names, Shape
 
 T = TypeVar("T")
@@ -29,29 +31,45 @@ WRITTEN, SHAPE, DELETED = "written", "shape", "deleted.sqlite"
 
 
 class Plan(msgspec.Struct):
-    """All that the folder needs to know."""
+    """All that the folder needs to know. `sizes` of objects that are missing are found out by each process anew."""
 
     shape: Shape
-    sizes: Sizes
     master: bytes
     vault_id: bytes
+    sizes: dict[str, list[int]]
+
+    @classmethod
+    def of(cls, vault: Vault, shape: Shape) -> Plan:
+        return cls(shape, vault.keys.master, vault.keys.vault_id, {})
 
 
 class MadeStore(Store):
-    """`spent` is the CPU time (s) that making objects up took, `made` how many names and objects that were."""
+    """`spent` is the CPU time (s) that making names and objects up took."""
 
-    def __init__(self, folder: Path) -> None:
-        self.url, self._folder = made_url(folder), folder
-        plan = msgspec.msgpack.decode((folder / SHAPE).read_bytes(), type=Plan)
+    def __init__(self, plan: Plan, written: Store, deleted: Path | str, url: str) -> None:
+        """What is written goes to a store of its own, the names of what is deleted to a file of SQLite's."""
+        self.url = url
         self.shape, self._sizes = plan.shape, plan.sizes
         self._contents = Contents(Keys(plan.master, plan.vault_id), plan.shape)
         self.names: Names = self._contents.names
-        self._written = LocalStore(folder / WRITTEN)
-        self._deleted = sqlite3.connect(folder / DELETED, check_same_thread=False, isolation_level=None)
+        self._written = written
+        self._deleted = sqlite3.connect(deleted, check_same_thread=False, isolation_level=None)
         self._deleted.execute("CREATE TABLE IF NOT EXISTS deleted (name TEXT PRIMARY KEY) WITHOUT ROWID")
         self._lock = threading.RLock()
         self._bytes = lru_cache(32)(self._contents.object)
         self.spent = 0.0
+
+    @classmethod
+    def at(cls, folder: Path) -> MadeStore:
+        """The store of the vault in a folder."""
+        plan = msgspec.msgpack.decode((folder / SHAPE).read_bytes(), type=Plan)
+        return cls(plan, HollowStore(folder / WRITTEN), folder / DELETED, made_url(folder))
+
+    def give_trees(self, roots: Sequence[Subtree], turn: int = 1) -> None:
+        """Let points of a vault without folders have trees that were written to it, by turns of `turn` points."""
+        self._contents.roots, self._contents.turn = roots, turn
+        self._sizes.pop("points", None)
+        self._bytes.cache_clear()
 
     def _timed(self, work: Callable[[], T]) -> T:
         began = time.thread_time()
@@ -64,19 +82,11 @@ class MadeStore(Store):
     # --- made up ----------------------------------------------------------------------------------------------
 
     def _size(self, made: Made) -> int:
-        sizes, point = self._sizes, made.point
-        match made.group:
-            case "packs":
-                return sizes.data[point > 0]
-            case "index":
-                return sizes.index[point > 0]
-            case "meta":
-                return sizes.trees[point]
-            case "points":
-                return sizes.points[point]
-            case "jobs":
-                return (sizes.starts if made.is_start else sizes.jobs)[point]
-        return sizes.machine if made.group == "machines" else sizes.item
+        of = "starts" if made.is_start else made.group
+        sizes = self._sizes.get(of) or self._sizes.setdefault(
+            of, self._contents.sizes(made.group, is_start=made.is_start)
+        )
+        return sizes[made.point] if made.point < len(sizes) else sizes[-1]
 
     def _known(self, name: str) -> Made | None:
         """What is made up under this name; None if there is nothing, or it was deleted."""
@@ -101,7 +111,8 @@ class MadeStore(Store):
     def _all_made(self, prefix: str) -> Iterator[ObjectInfo]:
         modified = self.shape.modified
         rows = (
-            ObjectInfo(name, self._size(made), modified(made.point)) for name, made in self.names.listed(prefix)
+            ObjectInfo(name, self._size(made), modified(made.machine, made.point))
+            for name, made in self.names.listed(prefix)
         )
         while page := self._timed(lambda: list(islice(rows, LIST_PAGE))):
             yield from page
@@ -129,23 +140,7 @@ class MadeStore(Store):
     def create(self, name: str, parts: Sequence[Buffer], *, until: Deadline | None = None) -> int:
         if self._known(name) is not None:
             raise ObjectExists(f"{name} exists already")
-        if name.startswith("packs/"):
-            return self._hollow(name, parts)
         return self._written.create(name, parts, until=until)
-
-    def _hollow(self, name: str, parts: Sequence[Buffer]) -> int:
-        """Keep only the ends of a data pack: the rest is a hole."""
-        path = self._folder / WRITTEN / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        head, *_blocks, contents, trailer = map(bytes, parts)
-        try:
-            with path.open("xb") as file:
-                file.write(head)
-                file.seek(sum(map(len, parts)) - len(contents) - len(trailer))
-                file.write(contents + trailer)
-        except FileExistsError as e:
-            raise ObjectExists(f"{name} exists already") from e
-        return path.stat().st_mtime_ns
 
     def now(self) -> int:
         return time.time_ns()
@@ -195,6 +190,25 @@ class MadeStore(Store):
         self._deleted.close()
 
 
+class HollowStore(LocalStore):
+    """Keeps only the ends of a data pack: the rest is a hole."""
+
+    def create(self, name: str, parts: Sequence[Buffer], *, until: Deadline | None = None) -> int:
+        if not name.startswith("packs/"):
+            return super().create(name, parts, until=until)
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        head, *_blocks, contents, trailer = map(bytes, parts)
+        try:
+            with path.open("xb") as file:
+                file.write(head)
+                file.seek(sum(map(len, parts)) - len(contents) - len(trailer))
+                file.write(contents + trailer)
+        except FileExistsError as e:
+            raise ObjectExists(f"{name} exists already") from e
+        return path.stat().st_mtime_ns
+
+
 def made_url(folder: Path) -> str:
     return f"made://{folder.absolute()}"
 
@@ -213,6 +227,6 @@ class MadeScheme(Scheme):
         return url.startswith("made:///")
 
     def open(self, url: str, *, token: str | None = None, endpoint: str | None = None) -> Store:
-        store = MadeStore(Path(url.removeprefix("made://")))
+        store = MadeStore.at(Path(url.removeprefix("made://")))
         self.opened.append(store)
         return store

@@ -13,7 +13,7 @@ from mount.browse.guard.hosts import Site
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 # The script in the shell itself: the only one that the policy allows beside files.
-START = (Path(__file__).parent / "start.js").read_text()
+START = (Path(__file__).parent / "start.js").read_text("utf-8")
 _START = f"'sha256-{base64.b64encode(hashlib.sha256(START.encode()).digest()).decode()}'"
 
 SANDBOX = "sandbox; default-src 'none'"

@@ -16,7 +16,9 @@
     try {
       tries = Number(sessionStorage.getItem(NOTE) ?? 0);
       sessionStorage.setItem(NOTE, `${tries + 1}`);
-    } catch {}
+    } catch {
+      tries = MOST; // it may be read, and not written to
+    }
     if (tries < MOST) setTimeout(() => location.reload(), pause(tries));
     else {
       try {

@@ -20,7 +20,7 @@ class Pages:
         self.files: dict[str, StaticFile] = static_files()
         self.base = f"/static/{hash_of(self.files)}"
         template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-            (Path(__file__).parent / "shell.html").read_text()
+            (Path(__file__).parent / "shell.html").read_text("utf-8")
         )
         sheets = [name for name in self.files if name.endswith(".css")]
         self.shell = template.render(static=self.base, sheets=sheets, modules=PRELOADED, start=START).encode()

@@ -77,15 +77,24 @@ def test_a_part_that_does_not_arrive_is_fetched_again(
         assert tab.evaluate("sessionStorage.getItem('rpdrive loads')") is None
 
 
-def test_a_part_that_never_arrives_is_told(front: Shown, browser: Browser) -> None:
+@pytest.mark.parametrize("kept", ["written", "only read", "none"])
+def test_a_part_that_never_arrives_is_told(front: Shown, browser: Browser, kept: str) -> None:
+    """It does not load for ever, also where a browser keeps nothing for the tab, or nothing more."""
     with watched(browser) as watch:
         watch.expected.append("net::ERR_FAILED")
+        if kept != "written":
+            name = "setItem" if kept == "only read" else "getItem"
+            watch.context.add_init_script(
+                f"Storage.prototype.{name} = () => {{ throw new DOMException('no room', 'QuotaExceededError'); }}"
+            )
         watch.context.route("**/static/*/api.js", lambda route: route.abort())
         watch.context.add_init_script(
             "{const later = setTimeout; window.setTimeout = (f, ms) => later(f, ms / 50)}"
         )
         tab = opened(front, watch, "/about")
         expect(tab.get_by_text("A part of this page does not arrive")).to_be_visible()
+        if kept != "written":
+            return
         watch.context.unroute_all()
         tab.reload()
         expect(tab.get_by_role("heading", name="Keys and about")).to_be_visible()

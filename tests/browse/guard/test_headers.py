@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -63,3 +66,17 @@ def test_contents_are_sandboxed_unless_they_are_a_pdf() -> None:
 def test_files_of_the_page_may_be_kept() -> None:
     kept = b"public, max-age=31536000, immutable"
     assert dict(guarded([(b"Cache-Control", kept)], APP))[b"cache-control"] == kept
+
+
+def test_the_shell_and_its_hash_are_the_same_whatever_encoding_a_machine_has() -> None:
+    """Windows has cp1252 or another, and the shell an ellipsis."""
+    code = "from mount.browse.pages.shell import Pages; import sys; sys.stdout.buffer.write(Pages().shell)"
+    kinds: list[dict[str, str]] = [{"PYTHONUTF8": "1"}, {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}]
+    unicode, plain = (
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "LC_ALL": "C", **kind}, capture_output=True, check=True
+        ).stdout
+        for kind in kinds
+    )
+    assert "Starting …".encode() in unicode == plain
+    assert START.encode() in unicode

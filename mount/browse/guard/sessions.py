@@ -51,11 +51,12 @@ class PageSession:
 
 
 class _Used(NamedTuple):
-    """A token that was used: by which attempt (a digest), until when, and the session that it began, if it did."""
+    """A token that was used: by which attempt (a digest), until when, for which session; whether that is new."""
 
     attempt: bytes
     expires: float
-    session: PageSession | None
+    session: PageSession
+    began: bool
 
 
 class Sessions:
@@ -107,8 +108,7 @@ class Sessions:
             if SHORTEST <= len(attempt) <= _LONGEST:
                 while len(self._used) >= MOST_TOKENS:
                     self._used.popitem(last=False)
-                begun = session if cookie is not None else None
-                self._used[_digest(token)] = _Used(_digest(attempt), expires, begun)
+                self._used[_digest(token)] = _Used(_digest(attempt), expires, session, cookie is not None)
             return session, cookie
 
     def _use_up(self, token: str, attempt: str, now: float) -> float | None:
@@ -122,7 +122,7 @@ class Sessions:
             return None if expires is None or expires <= now else expires
         if used.expires <= now:
             return None
-        if used.session is not None:
+        if used.began:
             self._forget(used.session)  # whoever has its cookie gets another
         return used.expires
 
@@ -170,9 +170,11 @@ class Sessions:
             return session
 
     def end(self, session: PageSession) -> None:
-        """End a session: its cookie and its links to contents work no more."""
+        """End a session: its cookie, its links to contents and the tokens that led to it work no more."""
         with self._lock:
             self._forget(session)
+            for digest in [digest for digest, used in self._used.items() if used.session is session]:
+                del self._used[digest]
 
     def _forget(self, session: PageSession) -> None:
         self._sessions.pop(session.digest, None)

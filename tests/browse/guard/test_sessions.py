@@ -180,6 +180,17 @@ def test_a_session_that_a_link_did_not_begin_is_kept_when_it_is_answered_again(s
         assert sessions.enter(token, [cookie], attempt) == (session, None)
 
 
+@pytest.mark.parametrize("had_one", [False, True])
+def test_a_link_to_a_session_that_was_ended_is_not_answered_once_more(sessions: Sessions, had_one: bool) -> None:
+    cookies = [entered(sessions)[1]] if had_one else []
+    token, attempt = sessions.new_token(), "a" * SHORTEST
+    session, _cookie = sessions.enter(token, cookies, attempt)
+    sessions.end(session)
+    with pytest.raises(BadToken):
+        sessions.enter(token, cookies, attempt)
+    assert len(sessions) == 0
+
+
 def test_a_short_attempt_is_none(sessions: Sessions) -> None:
     token, attempt = sessions.new_token(), "a" * (SHORTEST - 1)
     sessions.enter(token, attempt=attempt)

@@ -6,6 +6,7 @@ What such a file says is done with this user's rights. So it must be out of reac
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from catalog.errors import LocalError
@@ -15,8 +16,8 @@ from catalog.systems.this import SYSTEM
 def read_trusted(path: Path, limit: int, *, secret: bool = False) -> bytes | None:
     """The contents of a file that only this user or root may change; None if it is missing.
 
-    With `secret`, nobody else may read it either. Raises LocalError if others may, if the file has more than
-    `limit` bytes, or if it can't be read.
+    With `secret`, nobody else may read it either. Raises LocalError if others may, if it is no file or has
+    more than `limit` bytes, or if it can't be read.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -26,6 +27,8 @@ def read_trusted(path: Path, limit: int, *, secret: bool = False) -> bytes | Non
         raise LocalError(f"{path} can't be read: {e.strerror}", "check its permissions") from e
     try:
         status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise LocalError(f"{path} is not a file", "check what it is")
         if not SYSTEM.is_trusted(status):
             raise LocalError(
                 f"{path} may be changed by other users, so it is not used",

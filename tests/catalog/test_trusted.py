@@ -34,6 +34,13 @@ def test_file_that_others_may_write_is_refused(file: Path, mode: int) -> None:
         read_trusted(file, 100)
 
 
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_what_is_no_file_is_said_to_be_none(tmp_path: Path, kind: str) -> None:
+    (os.mkdir if kind == "folder" else os.mkfifo)(tmp_path / kind)
+    with pytest.raises(LocalError, match="is not a file"):
+        read_trusted(tmp_path / kind, 100)
+
+
 @pytest.mark.needs_root
 def test_file_of_another_user_is_refused(file: Path) -> None:
     os.chown(file, 12345, 12345)

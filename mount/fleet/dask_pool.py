@@ -6,6 +6,7 @@ with certificates of both sides, unless its address is a loopback address or the
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import queue
@@ -39,7 +40,7 @@ class DaskPool:
         self._run = uuid.uuid4().hex[:12]
         self._numbers = itertools.count(1)
         self._out: dict[str, Future] = {}
-        self._done: queue.SimpleQueue[tuple[str, Future]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[Future, Ended]] = queue.SimpleQueue()
 
     def members(self) -> Mapping[str, str]:
         client = self._client
@@ -69,32 +70,38 @@ class DaskPool:
         future.add_done_callback(partial(self._note, ticket))
 
     def _note(self, ticket: str, future: Future) -> None:
-        self._done.put((ticket, future))
+        """A future has ended: fetch its answer. Called in a thread of Dask's."""
+        self._client.loop.add_callback(self._fetch, ticket, future)
+
+    async def _fetch(self, ticket: str, future: Future) -> None:
+        """Fetch an answer, in Dask's loop.
+
+        If its worker is cut off just then, this waits until the scheduler gives the worker up, and for longer than
+        that: the run has to go on meanwhile.
+        """
+        try:
+            if future.status == "finished":
+                data = await asyncio.wait_for(self._client.gather(future, asynchronous=True), _GATHER)
+                ended = Ended(ticket, data)
+            else:
+                error = future.exception(asynchronous=True) if future.status == "error" else None
+                ended = Ended(ticket, None, _reason(None if error is None else await error))
+        except Exception as e:  # noqa: BLE001 - it is another process that decides what is raised here
+            ended = Ended(ticket, None, _reason(e))
+        self._done.put((future, ended))
 
     def ended(self, seconds: float) -> list[Ended]:
         found: list[Ended] = []
         try:
             row = self._done.get(timeout=seconds) if seconds else self._done.get_nowait()
             while True:
-                ticket, future = row
-                if self._out.get(ticket) is future:
-                    self._out.pop(ticket)
-                    found.append(self._result(ticket, future))
+                future, ended = row
+                if self._out.get(ended.ticket) is future:
+                    self._out.pop(ended.ticket).release()
+                    found.append(ended)
                 row = self._done.get_nowait()
         except queue.Empty:
             return found
-
-    def _result(self, ticket: str, future: Future) -> Ended:
-        try:
-            if future.status != "finished":
-                return Ended(
-                    ticket, None, _reason(future.exception(timeout=_ASK) if future.status == "error" else None)
-                )
-            return Ended(ticket, future.result(timeout=_GATHER))
-        except Exception as e:  # noqa: BLE001 - it is another process that decides what is raised here
-            return Ended(ticket, None, _reason(e))
-        finally:
-            future.release()
 
     def cancel(self, tickets: Iterable[str]) -> None:
         futures = [future for one in tickets if (future := self._out.pop(one, None)) is not None]

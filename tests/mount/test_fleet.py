@@ -16,6 +16,7 @@ from cache.reader import Reader
 from catalog.errors import NotFound
 from catalog.format.blocks import Buffer
 from mount.drivers.kernel.connection import Connection
+from mount.drivers.kernel.listings import KEPT
 from mount.view import listings
 from mount.view.all_points import AllPointsView
 from mount.view.listings import Listings
@@ -23,12 +24,12 @@ from mount.view.nodes import Folder
 from mount.view.numbers import ManyNumbers, Numbers
 from mount.view.versions import ALL_VERSIONS, RECENT, VERSIONS
 from tests.kit.drives import Maker, eventually
-from tests.kit.fleet_drive import FleetDrive
+from tests.kit.made.drive import MadeDrive
 from tests.kit.made.fleet import START, Fleet
+from tests.kit.made.make import make
 from tests.kit.made.shape import HOUR, machine_id
 
 MACHINES, POINTS = 2000, 10_000
-MIB = 1 << 20
 
 
 def names(folder: object) -> list[bytes]:
@@ -45,29 +46,39 @@ def find(view: AllPointsView, *path: bytes) -> Folder:
     return node
 
 
+def drive_of(folder: Path, machines: int, points: int, kept: int = KEPT) -> MadeDrive:
+    end = START + (points - 1) * HOUR
+    vault = make(folder / "vault", machines=machines, points=points, folders=0, end=end, interval=HOUR)
+    vault.close()
+    return MadeDrive(folder / "home", vault.url, kept=kept)
+
+
 @pytest.mark.needs_fuse
 def test_a_drive_of_twenty_million_points_costs_what_is_looked_at(tmp_path: Path) -> None:
-    with FleetDrive(tmp_path / "drive", MACHINES, POINTS) as drive:
+    with drive_of(tmp_path, MACHINES, POINTS) as drive:
         top = drive.folder
+        assert drive.mounting.requests["get machines"] == MACHINES
         machines = sorted(os.listdir(top))
         assert (len(machines), machines[0], machines[-1]) == (MACHINES, "machine-00000", "machine-01999")
         subprocess.run(["ls", "-l", top], stdout=subprocess.DEVNULL, check=True)
-        assert drive.spent() == {}  # all that the top needs was asked for when it was mounted
+        assert drive.took().requests == {}  # all that the top needs was asked for when it was mounted
         assert os.listdir(top / "machine-00007") == ["root"]
         # two pages of names, and one of ledgers; the record of the newest point, for the item's name
-        assert drive.spent() == {"list": 3, "get": 1}
+        assert drive.took().requests == {"get points": 1, "list ledger": 1, "list points": 2}
         item = top / "machine-00007" / "root"
         rows = subprocess.run(["ls", "-lA", item], capture_output=True, text=True, check=True).stdout.splitlines()
         assert len(rows) == 1 + POINTS + 3
-        assert drive.spent() == {}
+        assert drive.took().requests == {}
         first, *_, before_last, last = sorted(os.listdir(item))[2:-1]
         assert os.readlink(item / "latest") == last and first < before_last
         assert (item / first).stat().st_mtime_ns == START
-        assert drive.spent() == {}
+        assert drive.took().requests == {}
         assert os.listdir(item / before_last) == []
-        assert drive.spent() == {"get": 1}
+        assert drive.took().requests == {"get points": 1}
         assert os.listdir(item / ".versions") == []
-        assert drive.spent() == {"get": RECENT - 2}  # those of the last point and of the one before were read
+        assert drive.took().requests == {
+            "get points": RECENT - 2
+        }  # those of the last point and of the one before were read
 
 
 def test_a_drive_of_one_machine_reads_no_record_of_others() -> None:
@@ -107,7 +118,7 @@ def test_what_is_new_is_listed_by_its_month(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_kernel_forgets_points_that_nobody_uses(tmp_path: Path) -> None:
     if tuple(map(int, platform.release().split(".")[:2])) < (6, 18):
         pytest.skip("this kernel can't be asked to forget")
-    with FleetDrive(tmp_path / "drive", 10, 1000, kept=2000) as drive:
+    with drive_of(tmp_path, 10, 1000, kept=2000) as drive:
         held = drive.folder / "machine-00000" / "root" / "latest"
         item = held.parent
         subprocess.run(["ls", "-l", item], stdout=subprocess.DEVNULL, check=True)
@@ -144,14 +155,14 @@ def test_a_kernel_that_cannot_forget_is_asked_once() -> None:
 @pytest.mark.unmeasured
 def test_memory_of_a_drive_where_much_is_looked_at(tmp_path: Path) -> None:
     """Some 520 bytes for each point that the kernel knows, measured; where it can forget some, they are few."""
-    with FleetDrive(tmp_path / "drive", MACHINES, POINTS) as drive:
+    with drive_of(tmp_path, MACHINES, POINTS) as drive:
         for n in range(40):
             item = drive.folder / f"machine-{n:05d}" / "root"
             subprocess.run(["ls", "-l", item], stdout=subprocess.DEVNULL, check=True)
             if n < 3:
                 subprocess.run("ls */", shell=True, cwd=item, stdout=subprocess.DEVNULL, check=True)
                 os.listdir(item / ".all-versions")
-        assert drive.memory < 400 * MIB
+        assert drive.took().memory < 400  # MiB
 
 
 @pytest.mark.parametrize(("at", "months"), [(0, 2), (86_400, 2), (2.5 * 86_400, 1), (31 * 86_400 - 1800, 2)])

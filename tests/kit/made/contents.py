@@ -78,10 +78,21 @@ class Contents:
     def sizes(self, group: str, *, is_start: bool = False) -> list[int]:
         """The sizes of a group's objects by point, the last for all after it: they are equal for all machines."""
         few = {"machines": 1, "items": 1, "packs": 2, "index": 2}.get(group, self.shape.points)
-        made = (Made(group, 0, point, is_start) for point in range(min(few, self.shape.points)))
+        made = [Made(group, 0, point, is_start) for point in range(min(few, self.shape.points))]
         if group in ("packs", "meta"):
             return [len(self.object(one)) for one in made]
-        return [_SEALED + len(encode_record(self._record(*one)[0])) for one in made]
+        if self.shape.folders:
+            return [self._record_size(one) for one in made]
+        alike = {self._alike(one.point): one for one in reversed(made)}
+        sizes = {key: self._record_size(one) for key, one in alike.items()}
+        return [sizes[self._alike(one.point)] for one in made]
+
+    def _record_size(self, made: Made) -> int:
+        return _SEALED + len(encode_record(self._record(*made)[0]))
+
+    def _alike(self, point: int) -> tuple[bool, int, Subtree | None]:
+        """Points without folders for which this is the same have records of the same sizes."""
+        return point > 0, len(_encoder.encode(point + 1)), self.root(0, point)
 
     def object(self, made: Made) -> bytes:
         """The bytes of an object."""

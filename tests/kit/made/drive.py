@@ -1,7 +1,7 @@
-"""A drive of a made-up vault, and what a look takes: `python -m tests.kit.made.drive OUT.json FOLDER PATH…`.
+"""The drive of a made-up vault, in a process of its own that says what each look takes.
 
-Opens the drive as `rpdrive mount --foreground` does, lists each path in it with `ls -l`, one after the other, and
-closes it. OUT.json has a row for the mount and one for each path; `memory` is the peak until then.
+`python -m tests.kit.made.drive MOUNT_POINT` opens it by `rpdrive mount --foreground`; with a number KEPT, see
+MadeDrive. Once it is open, each line of its input is answered by one: what the process took since the last answer.
 """
 
 from __future__ import annotations
@@ -11,55 +11,145 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from tests.kit.made.command import ROOT, Took, Watch, limit_memory, prepared
-from tests.kit.vaults import home_of
+from catalog.vault import open_vault
+from tests.kit.made.command import ROOT, Counting, Took, Watch, limit_memory, prepared
+from tests.kit.made.store import MadeScheme
+from tests.kit.vaults import PASSPHRASE, home_of
+
+if TYPE_CHECKING:
+    from mount.drivers.kernel.drive import Drive
 
 
-def run(folder: Path, vault: str, *paths: str, timeout: float | None = None) -> list[Took]:
-    """What a mount takes, and then a look at each path, in one process, for a user whose home is `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    out, mount_point = folder / "took.json", folder.with_name(folder.name + "-drive")
-    mount_point.mkdir(exist_ok=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.kit.made.drive", str(out), str(mount_point), *paths],
-        env=os.environ | home_of(folder, vault), cwd=ROOT, capture_output=True, text=True, check=False,
-        timeout=timeout,
-    )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"the drive failed: {done.stdout[-1000:]}{done.stderr[-2000:]}")
-    return msgspec.json.decode(out.read_bytes(), type=list[Took])
+class Answer(msgspec.Struct):
+    took: Took
+    nodes: int  # that are kept for the kernel; 0 for a drive that the command opened
+
+
+class MadeDrive:
+    """The drive at `folder`, for a user whose home is `home`. After `timeout` seconds the process is killed.
+
+    With `kept` (see mount/drivers/kernel/listings.py) it is the view and the driver alone, and nothing is renewed:
+    requests are exactly those of what is looked at.
+    """
+
+    mounting: Took
+
+    def __init__(self, home: Path, vault: str, *, kept: int | None = None, timeout: float | None = None) -> None:
+        home.mkdir(parents=True, exist_ok=True)
+        self.folder = home.with_name(home.name + "-drive")
+        self.folder.mkdir(exist_ok=True)
+        self._errors = (home / "errors.txt").open("w+")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__, str(self.folder), *([] if kept is None else [str(kept)])],
+            env=os.environ | home_of(home, vault), cwd=ROOT, text=True, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=self._errors,
+        )  # fmt: skip
+        self._timer = threading.Timer(timeout or 0, self._process.kill)
+        if timeout:
+            self._timer.start()
+
+    def took(self) -> Took:
+        """What the process took since the last time, or since the drive was mounted. Raises RuntimeError."""
+        return self._ask().took
+
+    @property
+    def nodes(self) -> int:
+        return self._ask().nodes
+
+    def _ask(self) -> Answer:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            print(file=self._process.stdin, flush=True)
+        except BrokenPipeError:
+            raise self._failed() from None
+        if row := self._process.stdout.readline():
+            return msgspec.json.decode(row, type=Answer)
+        raise self._failed()
+
+    def _failed(self) -> RuntimeError:
+        self._errors.seek(0)
+        return RuntimeError(f"the drive failed: {self._errors.read()[-2000:]}")
+
+    def __enter__(self) -> Self:
+        """Wait until the drive is mounted: `mounting` is what that took. Raises RuntimeError."""
+        try:
+            self.mounting = self.took()
+        except BaseException as e:
+            self.__exit__(type(e), e, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Unmount. Raises RuntimeError if the command fails, unless there is an error already."""
+        subprocess.run(["umount", "-l", self.folder], capture_output=True, check=False)
+        try:
+            self._process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+        self._timer.cancel()
+        with self._errors:
+            if self._process.returncode and error is None:
+                raise self._failed()
+
+
+def run(home: Path, vault: str, *paths: str, timeout: float | None = None) -> list[Took]:
+    """What a mount takes, and then `ls -l` of each path in the drive. Raises RuntimeError."""
+    with MadeDrive(home, vault, timeout=timeout) as drive:
+        rows = [drive.mounting]
+        for path in paths:
+            words = ["ls", "-l", os.path.join(drive.folder, path)]
+            listed = subprocess.run(words, capture_output=True, text=True, check=False)
+            if listed.returncode:
+                raise RuntimeError(listed.stderr)
+            rows.append(drive.took())
+    return rows
+
+
+def _view(scheme: MadeScheme, kept: int) -> Drive:
+    """The view and the driver alone, without the command around them. Nothing is renewed."""
+    from cache.reader import Reader
+    from mount.drivers.kernel import drive, listings
+    from mount.view.all_points import AllPointsView
+
+    listings.KEPT = kept
+    vault = open_vault(Counting(scheme.open(os.environ["RPDRIVE_VAULT"])), passphrase=PASSPHRASE)
+    reader = Reader(vault)
+    return drive.Drive(AllPointsView(vault, reader, fresh=1e6), reader)
 
 
 def main() -> None:
-    out, mount_point, *paths = sys.argv[1:]
+    mount_point, *kept = sys.argv[1:]
     limit_memory()
     scheme = prepared()
     import rpdrive
 
-    rows: list[Took] = []
-    watch = Watch(scheme)
+    watch, answers = Watch(scheme), sys.stdout
+    drive = _view(scheme, int(kept[0])) if kept else None
 
-    def look() -> None:
+    def answer() -> None:
         nonlocal watch
-        try:
-            while not os.path.ismount(mount_point):
-                time.sleep(0.05)
-            rows.append(watch.took())
-            for path in paths:
-                watch = Watch(scheme)
-                subprocess.run(["ls", "-l", os.path.join(mount_point, path)], stdout=subprocess.DEVNULL, check=True)
-                rows.append(watch.took())
-        finally:
-            subprocess.run(["umount", mount_point], check=True)
+        while not os.path.ismount(mount_point):
+            time.sleep(0.05)
+        for _line in sys.stdin:
+            row = Answer(watch.took(), len(drive._session.nodes) if drive else 0)
+            watch = Watch(scheme)
+            print(msgspec.json.encode(row).decode(), file=answers, flush=True)
 
-    threading.Thread(target=look, daemon=True).start()
-    code = rpdrive.run(["mount", mount_point, "--foreground"])
-    Path(out).write_bytes(msgspec.json.encode(rows))
-    sys.exit(code or len(rows) != len(paths) + 1)
+    threading.Thread(target=answer, daemon=True).start()
+    if drive is None:
+        with redirect_stdout(sys.stderr):
+            sys.exit(rpdrive.run(["mount", mount_point, "--foreground"]))
+    drive.run(mount_point)
 
 
 if __name__ == "__main__":

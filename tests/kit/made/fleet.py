@@ -26,7 +26,7 @@ class Fleet:
         shape = Shape(machines, points, folders, 1, start + (points - 1) * interval, interval, stagger)
         written = MemoryStore()
         plan = Plan.of(new_vault(written), shape)
-        self.store = MadeStore(plan, written, ":memory:", "made:")
+        self.store = MadeStore(plan, written, "made:")
         self.meter = MeteredStore(self.store)
         self.vault = open_vault(self.store, passphrase=PASSPHRASE)
         self.point = self.store.names.point

@@ -36,8 +36,9 @@ def make(
     folder.mkdir(parents=True, exist_ok=True)
     vault = new_vault(LocalStore(folder / WRITTEN))
     plan, contents = Plan.of(vault, shape), Contents(vault.keys, shape)
-    plan.sizes = {group: contents.sizes(group) for group in shape.groups}
-    plan.sizes["starts"] = contents.sizes("jobs", is_start=True)
+    if folders:  # sizes of records alone are found out as quickly as they are read
+        plan.sizes = {group: contents.sizes(group) for group in shape.groups}
+        plan.sizes["starts"] = contents.sizes("jobs", is_start=True)
     (folder / SHAPE).write_bytes(msgspec.msgpack.encode(plan))
     return MadeStore.at(folder)
 

@@ -70,6 +70,7 @@ class Names:
         self._numbers = {identity.hex(): n for identity, n in found}
         self._series = {identity[:4].hex(): n for identity, n in found}
         self._texts = lru_cache(4)(self._time_texts)
+        self.name = lru_cache(32)(self._name)  # what is asked for is parsed, and then sealed with its name
 
     def _time_texts(self, machine: int) -> list[str]:
         return [_time_text(self.shape.time(machine, p)) for p in range(self.shape.points)]
@@ -83,7 +84,7 @@ class Names:
         time = self.shape.time(machine, point)
         return PointName(machine_id(machine), item_id(machine), time, point + 1, point_id(machine, point), False)
 
-    def name(self, made: Made) -> str:
+    def _name(self, made: Made) -> str:
         """The name of an object."""
         machine, point, shape = made.machine, made.point, self.shape
         owner = machine_id(machine)
@@ -214,6 +215,7 @@ def machine_name(number: int) -> str:
     return f"machine-{number:05d}"
 
 
+@lru_cache(8)
 def point_id(machine: int, point: int) -> bytes:
     return drawn(b"point", machine, point)
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
-from catalog.errors import ObjectExists, ObjectNotFound, ShortRead
+from catalog.errors import ObjectExists, ShortRead
 from catalog.format.keys import Keys
 from catalog.format.values import Subtree
 from catalog.store.base import LIST_PAGE, Buffer, ObjectInfo, Store
@@ -46,15 +46,18 @@ class Plan(msgspec.Struct):
 class MadeStore(Store):
     """`spent` is the CPU time (s) that making names and objects up took."""
 
-    def __init__(self, plan: Plan, written: Store, deleted: Path | str, url: str) -> None:
-        """What is written goes to a store of its own, the names of what is deleted to a file of SQLite's."""
+    def __init__(self, plan: Plan, written: Store, url: str, deleted: Path | None = None) -> None:
+        """What is written goes to a store of its own, the names of what is deleted to memory or a file of SQLite's.
+
+        There is no file until something is deleted.
+        """
         self.url = url
         self.shape, self._sizes = plan.shape, plan.sizes
         self._contents = Contents(Keys(plan.master, plan.vault_id), plan.shape)
         self.names: Names = self._contents.names
         self._written = written
-        self._deleted = sqlite3.connect(deleted, check_same_thread=False, isolation_level=None)
-        self._deleted.execute("CREATE TABLE IF NOT EXISTS deleted (name TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._file = deleted
+        self._table: sqlite3.Connection | None = None
         self._lock = threading.RLock()
         self._bytes = lru_cache(32)(self._contents.object)
         self.spent = 0.0
@@ -63,7 +66,7 @@ class MadeStore(Store):
     def at(cls, folder: Path) -> MadeStore:
         """The store of the vault in a folder."""
         plan = msgspec.msgpack.decode((folder / SHAPE).read_bytes(), type=Plan)
-        return cls(plan, HollowStore(folder / WRITTEN), folder / DELETED, made_url(folder))
+        return cls(plan, HollowStore(folder / WRITTEN), made_url(folder), folder / DELETED)
 
     def give_trees(self, roots: Sequence[Subtree], turn: int = 1) -> None:
         """Let points of a vault without folders have trees that were written to it, by turns of `turn` points."""
@@ -91,17 +94,27 @@ class MadeStore(Store):
     def _known(self, name: str) -> Made | None:
         """What is made up under this name; None if there is nothing, or it was deleted."""
         made = self.names.parse(name)
-        if made is None:
-            return None
+        if made is None or (deleted := self._deleted()) is None:
+            return made
         with self._lock:
-            gone = self._deleted.execute("SELECT 1 FROM deleted WHERE name = ?", (name,)).fetchone()
+            gone = deleted.execute("SELECT 1 FROM deleted WHERE name = ?", (name,)).fetchone()
         return made if gone is None else None
 
-    def _made(self, name: str) -> bytes:
-        def make() -> bytes:
+    def _deleted(self, *, make: bool = False) -> sqlite3.Connection | None:
+        """The names of what was deleted, here or by another process; None if nothing was."""
+        if self._table is None and (make or (self._file is not None and self._file.exists())):
+            with self._lock:
+                if self._table is None:
+                    table = sqlite3.connect(self._file or ":memory:", check_same_thread=False, isolation_level=None)
+                    table.execute("CREATE TABLE IF NOT EXISTS deleted (name TEXT PRIMARY KEY) WITHOUT ROWID")
+                    self._table = table
+        return self._table
+
+    def _made(self, name: str) -> bytes | None:
+        def make() -> bytes | None:
             made = self._known(name)
             if made is None:
-                raise ObjectNotFound(f"{name} does not exist")
+                return None
             data = self._bytes(made)
             assert len(data) == self._size(made), f"{name} has {len(data)} bytes, not {self._size(made)}"
             return data
@@ -119,13 +132,11 @@ class MadeStore(Store):
 
     def _left(self, prefix: str) -> Iterator[ObjectInfo]:
         """What is made up, but for what was deleted."""
-        with self._lock:
-            some = self._deleted.execute("SELECT 1 FROM deleted LIMIT 1").fetchone() is not None
         found = self._all_made(prefix)
-        if not some:
+        if (deleted := self._deleted()) is None:
             yield from found
             return
-        gone = self._deleted.cursor().execute(
+        gone = deleted.cursor().execute(
             "SELECT name FROM deleted WHERE name >= ? AND name < ? ORDER BY name", (prefix, prefix + "\x7f")
         )
         next_gone = next(gone, None)
@@ -149,10 +160,9 @@ class MadeStore(Store):
         self._written.replace(name, data, tag)
 
     def get(self, name: str, most: int) -> bytes:
-        try:
+        data = self._made(name)
+        if data is None:
             return self._written.get(name, most)
-        except ObjectNotFound:
-            data = self._made(name)
         check_size(name, len(data), most)
         return data
 
@@ -160,10 +170,10 @@ class MadeStore(Store):
         return self._written.get_tagged(name, most)
 
     def read(self, name: str, offset: int, length: int, *, up_to: bool = False) -> bytes:
-        try:
+        data = self._made(name)
+        if data is None:
             return self._written.read(name, offset, length, up_to=up_to)
-        except ObjectNotFound:
-            data = self._made(name)[offset : offset + length]
+        data = data[offset : offset + length]
         if len(data) < length and not up_to:
             raise ShortRead(f"{name}: the object ends {length - len(data)} bytes before offset {offset + length}")
         return data
@@ -182,12 +192,15 @@ class MadeStore(Store):
         if self._known(name) is None:
             self._written.delete(name)
             return
+        deleted = self._deleted(make=True)
+        assert deleted is not None
         with self._lock:
-            self._deleted.execute("INSERT OR IGNORE INTO deleted VALUES (?)", (name,))
+            deleted.execute("INSERT OR IGNORE INTO deleted VALUES (?)", (name,))
 
     def close(self) -> None:
         self._written.close()
-        self._deleted.close()
+        if self._table is not None:
+            self._table.close()
 
 
 class HollowStore(LocalStore):

@@ -17,6 +17,7 @@ from catalog.vault import open_vault
 from mount.fleet.restoring import site
 from mount.fleet.restoring.spans import Limits
 from mount.restore.conflict import Policy
+from mount.restore.disk.this import THIS_DISK
 from mount.restore.report import Report
 from tests.kit.drives import Home, noise
 from tests.kit.restoring import assert_same_attributes, assert_same_trees, restore, temporaries
@@ -105,6 +106,24 @@ def test_it_is_what_a_single_restore_makes(source: Source, tmp_path: Path, backw
     for top in ("to", "single"):
         os.utime(tmp_path / top / "source" / "many", ns=(0, 0))
     assert_same(tmp_path / "to", tmp_path / "single")
+
+
+def test_nobody_looks_for_names_in_a_folder_that_is_new(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who makes a folder fills it, if it fits into a part, and so need not look what is in it already."""
+    looked: list[bytes] = []
+    lstat = os.lstat
+
+    def counted(path: bytes, *, dir_fd: int | None = None) -> os.stat_result:
+        looked.append(path)
+        return lstat(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(type(THIS_DISK), "lstat", staticmethod(counted))
+    for entries, looks in ((301, 0), (300, 600)):  # the folder and its 300 names; else for each name and its twin
+        looked.clear()
+        together(source.open, source.point, tmp_path / str(entries), source.path, limits=Limits(entries, 1 << 30))
+        assert sum(path.lower().startswith(b"name ") for path in looked) == looks
 
 
 def test_a_folder_that_was_complete_keeps_its_time(source: Source, tmp_path: Path) -> None:

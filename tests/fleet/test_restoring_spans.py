@@ -86,6 +86,12 @@ def test_each_entry_is_in_one_part(tree: tuple[PageSource, Subtree], limits: Lim
     for part in parts[:-1]:
         assert part.span.end - part.span.first <= limits.entries + 1 or part.files <= 1
         assert part.size <= limits.size or part.files == 1
+    ends = {part.span.end for part in parts}
+    for w in walk(pages, top, TOP):
+        below = w.found.leaf.subtree(w.found.entry) if w.found.entry.kind == NodeKind.FOLDER else None
+        if below is not None and below.totals.entries < limits.entries and below.totals.bytes <= limits.size:
+            number, after = w.found.number, w.found.number + below.totals.entries
+            assert not ends.intersection(range(number + 1, after + 1))  # who makes a folder fills it
 
 
 def test_few_pages_are_read(tree: tuple[PageSource, Subtree]) -> None:

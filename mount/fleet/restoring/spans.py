@@ -113,7 +113,7 @@ def _steps(pages: PageSource, top: Subtree | None, limits: Limits) -> Iterator[t
             continue
         t, inner = node.totals, None
         if node.at is not None and (t.entries > limits.entries or t.bytes > limits.size):
-            inner = _inside(pages, node.level, node.at)
+            inner = _inside(pages, node.level, node.at, limits)
         if inner is not None:
             stack.append((number + t.entries, inner))
             continue
@@ -121,30 +121,39 @@ def _steps(pages: PageSource, top: Subtree | None, limits: Limits) -> Iterator[t
         yield number, t.files, t.bytes
 
 
-def _inside(pages: PageSource, level: int, at: Extent) -> Iterator[_Node] | None:
+def _inside(pages: PageSource, level: int, at: Extent, limits: Limits) -> Iterator[_Node] | None:
     """What a page leads to. None if it is damaged."""
     try:
         if level == 0:
-            return _entries(pages.leaf(at))
+            return _entries(pages.leaf(at), limits)
         index = pages.folder_index(at)
         return iter([_Node(child.totals, level - 1, index.at(child)) for child in index.children])
     except Damaged:
         return None
 
 
-def _entries(leaf: Leaf) -> Iterator[_Node]:
+def _entries(leaf: Leaf, limits: Limits) -> Iterator[_Node]:
+    """The entries of a page. A folder that fits into a part is not parted from what is in it.
+
+    Who has made a folder knows that it is empty; another one would look for each name in it, and for its spellings.
+    """
     for entry in leaf.entries:
         if entry.kind != _FOLDER:
             yield _Node(Totals(1, int(entry.kind == _FILE), entry.size if entry.kind == _FILE else 0, 0))
             continue
-        yield _Node(Totals(1, 0, 0, 0))
         try:
             below = leaf.subtree(entry)
             if below is not None:
                 check_level(below.level)
-                yield _Node(below.totals, below.level, below.at)
         except Damaged:
-            yield _Node(NOTHING)
+            below = None
+        t = NOTHING if below is None else below.totals
+        if t.entries < limits.entries and t.bytes <= limits.size:
+            yield _Node(t._replace(entries=t.entries + 1))
+            continue
+        yield _Node(Totals(1, 0, 0, 0))
+        if below is not None:
+            yield _Node(t, below.level, below.at)
 
 
 # --- what is in a span ------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from catalog.format.blocks import Buffer
 from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
 from mount.restore.disk.base import Metadata
 from mount.restore.disk.flags import CLOEXEC, NOFOLLOW, NONBLOCK
-from mount.restore.disk.whole_file import NEW, make_whole, write_all
+from mount.restore.disk.whole_file import NEW, make_unnamed, make_whole, write_all
 from mount.restore.file_plan import FilePlan
 from mount.restore.final_names import FinalNames
 from mount.restore.folder import Folder, Identity
@@ -56,6 +56,9 @@ class FileWriter:
         self.final_names = FinalNames()
         self.aside: Folder | None = (
             None  # files in the folders of this one are not counted: names are linked to them
+        )
+        self.unnamed = (
+            False  # whether new small files have no name until they are complete: half of the system's time
         )
         self._disk, self._target, self._metadata = target.disk, target, metadata
         self._report, self._policy = report, policy
@@ -106,6 +109,8 @@ class FileWriter:
                 return
 
     def _write_whole(self, folder: int, file: FilePlan, data: Buffer) -> None:
+        if self.unnamed and not file.replace and self._made_unnamed(folder, file, data):
+            return
         temporary = self.names.numbered(file.number)
         make_whole(
             self._disk, self._metadata, folder, temporary, data, file.size, file.attributes, file.path,
@@ -117,6 +122,21 @@ class FileWriter:
             with suppress(OSError):
                 self._disk.unlink(temporary, dir_fd=folder)
             raise
+
+    def _made_unnamed(self, folder: int, file: FilePlan, data: Buffer) -> bool:
+        """Make a file that gets its name once it is complete. False if that can't be, or the name is taken."""
+        try:
+            made = make_unnamed(
+                self._disk, self._metadata, folder, file.final, data, file.size, file.attributes, file.path,
+                plain=file.folder.plain,
+            )  # fmt: skip
+        except FileExistsError:
+            return False
+        if made:
+            self._named(file, file.final, len(data), copied=file.final != file.name)
+        else:
+            self.unnamed = False  # in a folder of another file system: it is not tried again
+        return made
 
     def write_piece(self, file: FilePlan, position: int, data: Buffer) -> None:
         """Write a piece of a larger file. Raises LocalError if the disk is full."""
@@ -260,6 +280,9 @@ class FileWriter:
                     return
                 else:
                     raise
+        self._named(file, final, length, copied=copied)
+
+    def _named(self, file: FilePlan, final: bytes, length: int, *, copied: bool) -> None:
         self.final_names.put(file, final)
         report = self._report
         with report.lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -21,11 +22,15 @@ from catalog.store.memory import MemoryStore
 from catalog.vault import Vault
 from mount.fleet.restoring import site
 from mount.fleet.restoring.orders import Task
+from mount.fleet.restoring.site import Site
 from mount.fleet.restoring.spans import Limits
 from mount.fleet.restoring.together import DoParts, Ended, TogetherReport
 from mount.fleet.restoring.work import look, restore_part
 from mount.restore.conflict import Policy
+from mount.restore.disk.posix import PosixDisk
+from mount.restore.disk.posix_metadata import PosixMetadata
 from mount.restore.file_writer import FileWriter
+from mount.restore.writer import WRITERS
 from tests.kit.drives import Maker, add_point, noise
 from tests.kit.restoring import assert_same_trees, restore, temporaries
 from tests.kit.seeding import tmpfs
@@ -130,6 +135,7 @@ def test_killed_workers(made: Made, single: Path, tmp_path: Path, files: int, pi
     [
         (Policy.COPY, "_move_into_place", 1),
         (Policy.OVERWRITE, "_move_into_place", 1),
+        (Policy.COPY, "set_on_file", 1),  # of a file without a name
         (Policy.COPY, "_begin", 2),  # there is a large file in it
         (Policy.COPY, "_write_whole", 1),
     ],
@@ -143,13 +149,16 @@ def test_a_late_worker_writes_nothing(
     """
     go, begun, ended = threading.Event(), threading.Event(), []
     late: list[threading.Thread] = []
-    original = getattr(FileWriter, stage)
+    unnamed = stage == "set_on_file"
+    owner = PosixMetadata if unnamed else FileWriter
+    original = getattr(owner, stage)
 
-    def waiting(self: FileWriter, *given: Any) -> Any:
-        if late and threading.current_thread().name.startswith("write") and self in held:
+    def waiting(self: FileWriter | PosixMetadata, *given: Any, **named: Any) -> Any:
+        mine = any(self in (writer, writer._metadata) for writer in held)
+        if late and threading.current_thread().name.startswith("write") and mine:
             begun.set()
             go.wait(60)
-        return original(self, *given)
+        return original(self, *given, **named)
 
     held: list[FileWriter] = []
     made_writer = FileWriter.__init__
@@ -173,8 +182,9 @@ def test_a_late_worker_writes_nothing(
             assert begun.wait(60)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(FileWriter, stage, waiting)
+        patched.setattr(owner, stage, waiting)
         patched.setattr(FileWriter, "__init__", noted)
+        patched.setattr(Site, "has_unnamed", lambda self: unnamed)
         to = tmp_path / "to"
         report = many(made, to, parts_here(made.vault, before), policy=policy)
         assert_all(report, to, single)
@@ -187,6 +197,24 @@ def test_a_late_worker_writes_nothing(
         late[0].join()
     assert seen(to) == wanted
     assert isinstance(ended[0], LocalError) and "has ended" in str(ended[0])
+
+
+def test_a_file_system_below_without_unnamed_files(
+    made: Made, single: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of the restore has files without names, and one of those that are restored into has not."""
+    tried: list[int] = []
+
+    def refused(folder: int, mode: int) -> int:
+        tried.append(folder)
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    monkeypatch.setattr(PosixDisk, "open_unnamed", staticmethod(refused))
+    assert_all(many(made, tmp_path / "none", parts_here(made.vault)), tmp_path / "none", single)
+    parts = len(tried)  # each has asked once
+    monkeypatch.setattr(Site, "has_unnamed", lambda self: True)
+    assert_all(many(made, tmp_path / "to", parts_here(made.vault)), tmp_path / "to", single)
+    assert len(tried) <= parts * (1 + WRITERS)  # each thread once, at most
 
 
 def seen(top: Path) -> list[Any]:

@@ -111,7 +111,7 @@ class PartRestore(Restore):
         earlier = [a for a in meeting(site.attempts(), task.source, task.span) if a.token != task.token]
         site.enter(attempt)
         try:
-            passing = self._part(target, source, attempt, earlier)
+            passing = self._part(site, target, source, attempt, earlier)
         except BaseException:
             site.stop(attempt)
             raise
@@ -123,13 +123,16 @@ class PartRestore(Restore):
         site.leave(attempt)
         return result
 
-    def _part(self, target: Target, source: Source, attempt: Attempt, earlier: list[Attempt]) -> PassingFolders:
+    def _part(
+        self, site: Site, target: Target, source: Source, attempt: Attempt, earlier: list[Attempt]
+    ) -> PassingFolders:
         o, report, keys = self._options, self.report, self._vault.keys
         metadata = self._metadata()
         names = TemporaryNames.of(keys, attempt.id)
         before = [TemporaryNames.of(keys, a.id) for a in earlier]
         twins = Twins(target, self._reader, o.system)
         files = FileWriter(target, metadata, report, o.policy, names, twins)
+        files.unnamed = site.has_unnamed()
         files.aside = site_folder = self._folders.add(target.root, self._task.site)
         site_folder.exists = True
         linker = Linker(target, files, metadata, report, o.policy, twins)

@@ -183,6 +183,20 @@ class Site:
                 self._disk.close(fd)
                 self._disk.unlink(name, dir_fd=self._fd)
 
+    def has_unnamed(self) -> bool:
+        """Whether a file can get its name once it is complete, on this machine and file system."""
+        disk, name = self._disk, ATTEMPTS + b"/." + os.urandom(8).hex().encode()
+        try:
+            fd = disk.open_unnamed(self._fd, 0o600)
+            try:
+                disk.give_name(fd, self._fd, name)
+            finally:
+                disk.close(fd)
+            disk.unlink(name, dir_fd=self._fd)
+        except OSError:
+            return False
+        return True
+
     def order(self) -> bytes:
         data = self._get(_ORDER)
         if data is None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from catalog.points.choice import choose_point
 from catalog.store.local import LocalStore
+from catalog.store.metered import MeteredStore
 from catalog.vault import open_vault
 from mount.fleet.restoring import site
 from mount.fleet.restoring.spans import Limits
@@ -124,6 +126,29 @@ def test_nobody_looks_for_names_in_a_folder_that_is_new(
         looked.clear()
         together(source.open, source.point, tmp_path / str(entries), source.path, limits=Limits(entries, 1 << 30))
         assert sum(path.lower().startswith(b"name ") for path in looked) == looks
+
+
+def _note(parts: list[int], number: int, _body: bytes) -> None:
+    parts.append(number)
+
+
+def test_what_parts_ask_the_store(source: Source, tmp_path: Path) -> None:
+    """A single restore asks for the trees and the data. One worker reads the trees once more, whatever the number
+    of parts, and a range for each part that has data: 16 of 19."""
+    meter = MeteredStore(LocalStore(source.vault))
+    vault = open_vault(meter, passphrase=PASSPHRASE)
+    point = vault.point(choose_point(vault.point_names(), "latest"))
+    spent: list[tuple[int, int]] = []
+    for n, limits in enumerate((None, Limits(10**6, 1 << 30), Limits(200, 1 << 30), FEW)):
+        before = meter.snapshot()
+        parts: list[int] = []
+        if limits is None:
+            restore(vault, point, tmp_path / str(n), source.path)
+        else:
+            do = parts_here(vault, partial(_note, parts))
+            together(vault, point, tmp_path / str(n), source.path, do=do, limits=limits)
+        spent.append((len(parts), (meter.snapshot() - before).requests))
+    assert spent == [(0, 2), (1, 3), (3, 5), (19, 18)]
 
 
 def test_a_folder_that_was_complete_keeps_its_time(source: Source, tmp_path: Path) -> None:

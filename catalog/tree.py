@@ -7,8 +7,8 @@ sorted by name, as bytes. Numbers are the same at every mount, and totals give t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol, TypeAlias
 
 from catalog.errors import Damaged
 from catalog.format.message import MAX_ENTRIES, MAX_LEVEL
@@ -57,6 +57,8 @@ class ChunkSource:
         return decode_piece_index(self.chunk(at), at)
 
 
+Lost: TypeAlias = Callable[[Damaged], None]  # hears of a page that can't be read, once for each
+
 _FILE = int(NodeKind.FILE)
 
 
@@ -97,26 +99,37 @@ def check_number(number: int) -> None:
 
 
 def leaves(
-    source: PageSource, folder: Subtree | None, folder_number: int, *, start: bytes = b""
+    source: PageSource, folder: Subtree | None, folder_number: int, *, start: bytes = b"", lost: Lost | None = None
 ) -> Iterator[NumberedLeaf]:
-    """The pages of a folder that can hold names >= `start`, in order, with the numbers of their entries."""
+    """The pages of a folder that can hold names >= `start`, in order, with the numbers of their entries.
+
+    Raises Damaged, unless `lost` is given: it hears of a page that can't be read, and the pages after it follow.
+    """
     if folder is None:
         return
     check_level(folder.level)
-    yield from _leaves(source, folder.level, folder.at, folder_number + 1, start)
+    yield from _leaves(source, folder.level, folder.at, folder_number + 1, start, lost)
 
 
-def _leaves(source: PageSource, level: int, at: Extent, number: int, start: bytes) -> Iterator[NumberedLeaf]:
-    if level == 0:
-        check_number(number)
-        yield NumberedLeaf(source.leaf(at), number)
+def _leaves(
+    source: PageSource, level: int, at: Extent, number: int, start: bytes, lost: Lost | None
+) -> Iterator[NumberedLeaf]:
+    check_number(number)
+    try:
+        page = source.leaf(at) if level == 0 else source.folder_index(at)
+    except Damaged as e:
+        if lost is None:
+            raise
+        lost(e)
         return
-    index = source.folder_index(at)
-    children = index.children
+    if isinstance(page, Leaf):
+        yield NumberedLeaf(page, number)
+        return
+    children = page.children
     for n, child in enumerate(children):
         last = n + 1 == len(children)
         if not start or last or children[n + 1].first > start:
-            yield from _leaves(source, level - 1, index.at(child), number, start)
+            yield from _leaves(source, level - 1, page.at(child), number, start, lost)
         number += child.totals.entries
 
 

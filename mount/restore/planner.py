@@ -14,6 +14,7 @@ from mount.restore.folder import Folder
 from mount.restore.folders import FolderPlanner
 from mount.restore.leftovers import Leftovers
 from mount.restore.planning import Planning
+from mount.restore.report import PAGE_LOST
 from mount.restore.selection import Selection
 from mount.restore.source import Source
 from mount.restore.special_files import SpecialFiles
@@ -132,13 +133,22 @@ class Planner:
             return None
 
     def _entries(self, top: Subtree | None, folder: Folder) -> Iterator[tuple[Leaf, Entry]]:
+        """The entries of a folder, but for those of pages that can't be read: the first such page is told of."""
+        told = False
+
+        def lost(e: Damaged) -> None:
+            nonlocal told
+            if not told:
+                self._report.failed(folder.path(), f"{PAGE_LOST}: {e}", damaged=True)
+                self._planning.watch.unknown(folder)
+            told = True
+
         try:
-            for page in leaves(self._pages, top, 1):
+            for page in leaves(self._pages, top, 1, lost=lost):
                 for entry in page.leaf.entries:
                     yield page.leaf, entry
         except Damaged as e:
-            self._report.failed(folder.path(), f"the rest of this folder can't be read: {e}", damaged=True)
-            self._planning.watch.unknown(folder)
+            lost(e)
 
     def _entry(self, leaf: Leaf, entry: Entry, folder: Folder) -> None:
         report = self._report

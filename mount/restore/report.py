@@ -17,6 +17,7 @@ from mount.restore.spool import Spool
 LISTED = 1000  # problems, and changed names, kept with their paths; all are counted
 REASONS = 10_000  # different reasons that are counted apart
 OTHER = "another reason"
+PAGE_LOST = "names are missing in this folder, as a page of it can't be read"
 
 
 class Problem(NamedTuple):

@@ -62,7 +62,11 @@ def tree() -> tuple[PageSource, Subtree]:
 
 def inside(pages: PageSource, top: Subtree, span: Span) -> Iterator[tuple[int, bytes]]:
     """The entries in a span, with their numbers, as a part finds them."""
-    stack = [entries_in(pages, top, TOP, span)]
+
+    def lost(e: Damaged) -> None:
+        raise AssertionError(f"no page is damaged: {e}")
+
+    stack = [entries_in(pages, top, TOP, span, lost)]
     while stack:
         found = next(stack[-1], None)
         if found is None:
@@ -71,7 +75,7 @@ def inside(pages: PageSource, top: Subtree, span: Span) -> Iterator[tuple[int, b
         if span.holds(found.number):
             yield found.number, found.entry.name
         if found.entry.kind == NodeKind.FOLDER:
-            stack.append(entries_in(pages, found.leaf.subtree(found.entry), found.number, span))
+            stack.append(entries_in(pages, found.leaf.subtree(found.entry), found.number, span, lost))
 
 
 @pytest.mark.parametrize("limits", [Limits(1, 1), Limits(7, 10**6), Limits(100, 10**9), Limits(10**6, 4_000)])
@@ -108,10 +112,10 @@ def test_few_pages_are_read(tree: tuple[PageSource, Subtree]) -> None:
     assert cutting < everything / 10
     assert counting.read <= everything + 4 * len(parts)  # the pages that lead to a part, and one at each end
     counting.read = 0
-    folders = list(entries_in(counting, top, TOP, EVERYTHING, folders_only=True))  # type: ignore[arg-type]
+    folders = list(entries_in(counting, top, TOP, EVERYTHING, print, folders_only=True))  # type: ignore[arg-type]
     (many,) = (f for f in folders if f.entry.name == b"many")
     before = counting.read
-    assert list(entries_in(counting, many.leaf.subtree(many.entry), 5, EVERYTHING, folders_only=True)) == []  # type: ignore[arg-type]
+    assert list(entries_in(counting, many.leaf.subtree(many.entry), 5, EVERYTHING, print, folders_only=True)) == []  # type: ignore[arg-type]
     assert counting.read == before
 
 

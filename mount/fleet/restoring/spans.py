@@ -14,7 +14,7 @@ from catalog.format.packs import Extent
 from catalog.format.pages import Entry, Leaf
 from catalog.format.values import NOTHING, NodeKind, Subtree, Totals
 from catalog.interruption import check
-from catalog.tree import PageSource, check_level, check_number
+from catalog.tree import Lost, PageSource, check_level, check_number
 
 TOP = 0  # the number of the folder that is cut; what is in it begins with 1
 END = 1 << 40  # more than any number: the end of the last part
@@ -160,38 +160,43 @@ def _entries(leaf: Leaf, limits: Limits) -> Iterator[_Node]:
 
 
 def entries_in(
-    pages: PageSource, folder: Subtree | None, number: int, span: Span, *, folders_only: bool = False
+    pages: PageSource, folder: Subtree | None, number: int, span: Span, lost: Lost, *, folders_only: bool = False
 ) -> Iterator[Numbered]:
     """The entries of a folder with this number that are in a span, or have something below them that is.
 
-    `folders_only`: leave out pages that hold nothing but files. Raises StoreError; Damaged, too, if a page does not
-    hold as many entries as the one above says: numbers would then pass some by.
+    `lost` hears of pages that can't be read. `folders_only`: leave out pages that hold nothing but files. Raises
+    StoreError; Damaged, too, if a page does not hold as many entries as the one above says: numbers would then pass
+    some by.
     """
     if folder is None:
         return
     check_level(folder.level)
     first = number + 1
-    yield from _in_page(pages, folder.level, folder.at, first, folder.totals, span, folders_only)
+    yield from _in_page(pages, folder.level, folder.at, first, folder.totals, span, lost, folders_only)
 
 
 def _in_page(
-    pages: PageSource, level: int, at: Extent, number: int, totals: Totals, span: Span, folders_only: bool
-) -> Iterator[Numbered]:
+    pages: PageSource, level: int, at: Extent, number: int, totals: Totals, span: Span, lost: Lost,
+    folders_only: bool,
+) -> Iterator[Numbered]:  # fmt: skip
     end = number + totals.entries
     if not span.meets(number, end) or (folders_only and totals.entries == totals.files):
         return
     check_number(number)
-    if level:
-        index = pages.folder_index(at)
-        for child in index.children:
-            yield from _in_page(pages, level - 1, index.at(child), number, child.totals, span, folders_only)
-            number += child.totals.entries
-    else:
-        leaf = pages.leaf(at)
-        for entry in leaf.entries:
-            after = number + (1 if entry.kind == _FILE else leaf.entries_in(entry))
+    try:
+        page = pages.folder_index(at) if level else pages.leaf(at)
+    except Damaged as e:
+        lost(e)
+        return
+    if isinstance(page, Leaf):
+        for entry in page.entries:
+            after = number + (1 if entry.kind == _FILE else page.entries_in(entry))
             if span.meets(number, after):
-                yield Numbered(leaf, entry, number, after)
+                yield Numbered(page, entry, number, after)
             number = after
+    else:
+        for child in page.children:
+            yield from _in_page(pages, level - 1, page.at(child), number, child.totals, span, lost, folders_only)
+            number += child.totals.entries
     if number != end:
         raise Damaged("a page of a folder has more or fewer entries than the page above it says")

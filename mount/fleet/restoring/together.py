@@ -24,7 +24,7 @@ from mount.restore.folder_table import FolderTable
 from mount.restore.folders import FolderPlanner
 from mount.restore.leftovers import Leftovers
 from mount.restore.options import Options
-from mount.restore.report import Report
+from mount.restore.report import PAGE_LOST, Report
 from mount.restore.run import Restore, groups
 from mount.restore.source import Source
 from mount.restore.spool import Bits
@@ -181,7 +181,13 @@ class TogetherRestore(Restore):
                 leftovers.look(target.root)
         walk.finish()
         self._finish_folders(target, metadata)
-        told = {(problem.path, problem.reason) for problem in report.problems[before:]}
-        for place, lost in sorted(self._lost.items()):
-            if place not in told:
-                report.failed(lost.path, lost.reason, damaged=lost.damaged)
+        told = {_once(problem.path, problem.reason) for problem in report.problems[before:]}
+        for (path, reason), lost in sorted(self._lost.items()):
+            if _once(path, reason) not in told:
+                told.add(_once(path, reason))
+                report.failed(path, reason, damaged=lost.damaged)
+
+
+def _once(path: bytes, reason: str) -> tuple[bytes, str]:
+    """What is told once: of all pages of a folder that can't be read, the first."""
+    return path, PAGE_LOST if reason.startswith(PAGE_LOST) else reason

@@ -16,7 +16,7 @@ from mount.restore.folders import FolderPlanner
 from mount.restore.leftovers import Leftovers
 from mount.restore.planner import Planner
 from mount.restore.planning import Planning
-from mount.restore.report import Report
+from mount.restore.report import PAGE_LOST, Report
 from mount.restore.selection import Selection
 from mount.restore.special_files import SpecialFiles
 from mount.restore.spool import Bits
@@ -97,11 +97,20 @@ class PartPlanner(Planner):
             self._report = loud
 
     def _part(self, top: Subtree | None, folder: Folder, number: int) -> Iterator[Numbered]:
-        """The entries of a folder to look at; damage costs the rest of it, and is told by who can't restore it."""
+        """The entries of a folder to look at; damage is told by who can't restore what it has cost."""
+
+        told = False
+
+        def lost(e: Damaged) -> None:
+            nonlocal told
+            if not told:
+                self.passing.quiet.failed(folder.path(), f"{PAGE_LOST}: {e}", damaged=True)
+            told = True
+
         try:
-            yield from entries_in(self._pages, top, number, self.span)
+            yield from entries_in(self._pages, top, number, self.span, lost)
         except Damaged as e:
-            self.passing.quiet.failed(folder.path(), f"the rest of this folder can't be read: {e}", damaged=True)
+            lost(e)
 
 
 class PartSpecials(SpecialFiles):
@@ -165,12 +174,20 @@ class FolderWalk(Planner):
             )
 
     def _rest(self, top: Subtree | None, folder: Folder, number: int) -> Iterator[Numbered]:
+        told = False
+
+        def lost(e: Damaged) -> None:
+            nonlocal told
+            if not told:
+                self._report.failed(folder.path(), f"{PAGE_LOST}: {e}", damaged=True)
+            told = True
+
         try:
-            for found in entries_in(self._pages, top, number, EVERYTHING, folders_only=True):
+            for found in entries_in(self._pages, top, number, EVERYTHING, lost, folders_only=True):
                 name = found.entry.name
                 if found.entry.kind == _FOLDER:
                     yield found
                 elif name.startswith(PREFIX) and mark_in(name):
                     self._leftovers.keep(folder, name)
         except Damaged as e:
-            self._report.failed(folder.path(), f"the rest of this folder can't be read: {e}", damaged=True)
+            lost(e)

@@ -20,6 +20,7 @@ from catalog.access.session import Session
 from catalog.errors import WITH_PROBLEMS, Damaged, NewerFormat, NotFound, RpdriveError
 from catalog.format.records import Outcome, PointName
 from catalog.jobs.local import LocalJob
+from catalog.points.choice import no_points
 from catalog.points.opening import listed_points
 from catalog.screen.output import print_json, say
 from catalog.screen.phases import NoFollower, Phase, PhaseScreen
@@ -221,9 +222,11 @@ class _Tests:
 
 
 def _requests(vault: Vault, request: Request) -> list[Request]:
-    """A request for the newest point of each item."""
+    """A request for the newest point of each item. Raises NotFound if there are none: nothing would be tested."""
     listed = listed_points(vault, request.machine, request.item)
     items = sorted({(name.machine, name.item) for name in listed.stored})
+    if not items:
+        raise no_points()
     return [request._replace(point="latest", machine=m.hex(), item=item.hex()) for m, item in items]
 
 

@@ -19,11 +19,13 @@ from catalog.access.settings import Settings
 from catalog.check import records
 from catalog.check.options import Options
 from catalog.check.show import run_check
+from catalog.errors import NotFound
 from catalog.format.blocks import PackKind
 from catalog.format.records import Item, Machine
 from catalog.prune.job import Request as PruneRequest
 from catalog.prune.show import prune_vault
 from catalog.store.address import open_store
+from catalog.store.memory import MemoryStore
 from catalog.vault import Vault, open_vault
 from mount.fleet.check_show import check_fleet
 from mount.fleet.engine import Fleet
@@ -35,7 +37,7 @@ from mount.restoretest.job import RestoreTest
 from mount.restoretest.show import run_and_show
 from tests.kit.cli import Cli
 from tests.kit.pruning import ITEM, World
-from tests.kit.vaultmaker import Packer, Trees
+from tests.kit.vaultmaker import Packer, Trees, open_empty
 from tests.kit.vaults import PASSPHRASE, home_of, make_vault
 
 pytest.importorskip("distributed")
@@ -181,6 +183,13 @@ def test_a_check_has_the_same_report_and_records(
     assert row["fleet"]["pieces"] == {1: 2, 2: 4, 3: 5}[level]
     if level == 3:
         assert other.jobs("check") == one.jobs("check")
+
+
+def test_a_test_of_every_item_of_none_is_no_success(twin: Twin) -> None:
+    request = RestoreRequest("latest", None, None, None, None, False, None, "auto")
+    empty = open_empty(MemoryStore())
+    with pytest.raises(NotFound, match="there are no recovery points here yet"):
+        run_tests(twin.other.session, empty, twin.fleet(), request, True, as_json=True)
 
 
 def test_a_restore_test_has_the_same_verdicts(twin: Twin, capsys: pytest.CaptureFixture[str]) -> None:

@@ -292,9 +292,11 @@ def _records(session: Session, vault_id: bytes) -> MutableMapping[str, bytes] | 
     from cache.disk import DiskCache
 
     try:
-        return DiskCache(session.settings.cache).records(vault_id)
+        disk = DiskCache(session.settings.cache)
     except LocalError:
         return None  # without a cache, the command is slower
+    session.on_close(disk.close)
+    return disk.records(vault_id)
 
 
 def main() -> None:

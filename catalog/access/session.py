@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, MutableMapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
@@ -83,6 +84,7 @@ class Session:
         self.passphrases = passphrases or GivenPassphrases()
         self.admin_passphrases = admin_passphrases or GivenPassphrases(variable=ADMIN_PASSPHRASE, admin=True)
         self._records_factory = records_factory
+        self._closing = ExitStack()
         self.connecting: Credentials | None = None  # new credentials on trial, in place of the remembered ones
         self._opener = opener
         self._waiting = waiting
@@ -477,8 +479,13 @@ class Session:
             vault_id = read_vault_file(self.open_store()).vault_id
         return vault_id
 
+    def on_close(self, action: Callable[[], object]) -> None:
+        """Have an action run when this session is closed."""
+        self._closing.callback(action)
+
     def close(self) -> None:
-        """Close the store."""
+        """Run what was given to `on_close`, and close the store."""
+        self._closing.close()
         if self.also is not None:
             self.also.close()
         if self._stack is not None:

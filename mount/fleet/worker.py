@@ -156,9 +156,11 @@ def _records(session: Session, vault_id: bytes) -> MutableMapping[str, bytes] | 
     from cache.disk import DiskCache
 
     try:
-        return DiskCache(session.settings.cache).records(vault_id)
+        disk = DiskCache(session.settings.cache)
     except RpdriveError:
         return None
+    session.on_close(disk.close)
+    return disk.records(vault_id)
 
 
 def _sign_with(vault: Vault, keys: Keys) -> None:

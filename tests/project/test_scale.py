@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,6 +129,15 @@ def test_no_command_grows_with_what_it_does_not_show(world: World) -> None:
         if growth[n][0] > GROWTH[words][n][0] or growth[n][1] > GROWTH[words][n][1]
     }
     assert too_many == {}
+
+
+def test_what_a_command_keeps_is_on_the_disk_when_it_ends(world: World) -> None:
+    """And nothing of it stays in a process that runs many, as a worker of a fleet does."""
+    world.user(world.vault(20, 3))
+    before = {thread.ident for thread in threading.enumerate()}
+    counts = [world.requests("machine", "list") for _ in range(3)]
+    assert counts[0] > counts[1] == counts[2]
+    assert {thread.ident for thread in threading.enumerate()} <= before
 
 
 def test_a_backup_asks_as_much_whatever_the_vault_has(world: World) -> None:

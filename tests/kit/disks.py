@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
@@ -49,6 +50,21 @@ def mounted(device: Path | str, place: Path, *options: str) -> Iterator[Path]:
         yield place
     finally:
         run("umount", "--lazy", place)
+
+
+def is_free(device: Path) -> bool:
+    """Whether nothing uses a device.
+
+    A while after it is unmounted, it may not be: a mount namespace of another test began as a copy of all mounts,
+    and keeps this one until it ends.
+    """
+    try:
+        os.close(os.open(device, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+    except OSError as e:
+        if e.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from mount.restore.contents import positions
 from mount.restore.device.target import DeviceTarget
 from mount.restore.device.writing import Amounts, Writer
 from tests.kit.cli import Cli
-from tests.kit.disks import attached, disk, mounted
+from tests.kit.disks import attached, disk, is_free, mounted
+from tests.kit.drives import eventually
 from tests.kit.imaging import MIB, Machine, Saved, disk_file, noisy, overwrite
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_program("sfdisk", "losetup", "partx")]
@@ -104,6 +105,7 @@ def test_a_disk_with_a_mounted_partition(tmp_path: Path) -> None:
                 DeviceTarget(device, write=True)
             with DeviceTarget(Path(f"{device}p2"), write=True) as other:  # the other partition is free
                 assert other.device.size > 60 * MIB
+        eventually(lambda: is_free(device), "the disk is free")
         with DeviceTarget(device, write=True) as target:
             lines = target.contents()
         assert "2 partitions (dos)" in lines[0]

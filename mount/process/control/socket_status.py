@@ -30,10 +30,23 @@ class SocketServer:
         return Endpoint(socket=str(self._socket.path))
 
     def _answer(self, caller: socket.socket) -> None:
+        if _has_gone(caller):
+            return  # a status takes time, and others wait for theirs
         caller.sendall(json.dumps(to_json(self._status())).encode())
 
     def close(self) -> None:
         self._socket.close()
+
+
+def _has_gone(caller: socket.socket) -> bool:
+    seconds = caller.gettimeout()
+    caller.settimeout(0)
+    try:
+        return not caller.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    finally:
+        caller.settimeout(seconds)
 
 
 def ask(path: Path, timeout: float = 2.0) -> DriveStatus | None:

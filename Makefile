@@ -49,7 +49,8 @@ types: setup-quick
 
 tests: setup
 	@$(PYTHON_HERE) -m coverage erase
-	$(FOLDER) && $(PYTHON_HERE) -m coverage run $(PYTEST) -m "not soak"
+	$(FOLDER) && { RPDRIVE_TEST_FAILED="$$folder/failed" $(PYTHON_HERE) -m coverage run $(PYTEST) -m "not soak" \
+		|| $(PYTHON_HERE) -m tests.again $$? "$$folder/failed" "$$folder"; }
 	@$(PYTHON_HERE) -m coverage combine --quiet
 	@echo "Branch coverage, in percent (by file: .venv/bin/python -m coverage report --skip-covered):"
 	@$(PYTHON_HERE) -m coverage report --format=total

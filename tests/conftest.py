@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from tests import again
 from tests.kit.cli import rpdrive, vault  # noqa: F401
 from tests.kit.needs import mark_by_fixtures, missing
 from tests.kit.winfsp.faults import FAULTS, FOLDER, RAN
@@ -55,13 +56,15 @@ def measure_sparingly() -> None:
     os.environ[MEASURING] = config.serialize()
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Give tests' processes the usual signals, also below nohup: ignoring is inherited, a handler is not.
 
     SIGPIPE gets one, too. Tests run libfuse in threads of this process; its end would restore the default for a
     SIGPIPE that is ignored, and the next write to a closed connection would end all tests.
     """
     measure_sparingly()
+    if again.VARIABLE in os.environ and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(again.Noting(Path(os.environ.pop(again.VARIABLE))))
     for name in ("SIGINT", "SIGHUP", "SIGQUIT"):
         number = getattr(signal, name, signal.SIGINT)
         if signal.getsignal(number) == signal.SIG_IGN:

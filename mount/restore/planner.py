@@ -14,7 +14,7 @@ from mount.restore.folder import Folder
 from mount.restore.folders import FolderPlanner
 from mount.restore.leftovers import Leftovers
 from mount.restore.planning import Planning
-from mount.restore.report import PAGE_LOST
+from mount.restore.report import LostPages
 from mount.restore.selection import Selection
 from mount.restore.source import Source
 from mount.restore.special_files import SpecialFiles
@@ -134,15 +134,7 @@ class Planner:
 
     def _entries(self, top: Subtree | None, folder: Folder) -> Iterator[tuple[Leaf, Entry]]:
         """The entries of a folder, but for those of pages that can't be read: the first such page is told of."""
-        told = False
-
-        def lost(e: Damaged) -> None:
-            nonlocal told
-            if not told:
-                self._report.failed(folder.path(), f"{PAGE_LOST}: {e}", damaged=True)
-                self._planning.watch.unknown(folder)
-            told = True
-
+        lost = LostPages(self._report, folder.path, lambda: self._planning.watch.unknown(folder))
         try:
             for page in leaves(self._pages, top, 1, lost=lost):
                 for entry in page.leaf.entries:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
 
+from catalog.errors import Damaged
 from catalog.screen.progress import JobProgress
 from mount.restore.disk.limits import LIMITS
 from mount.restore.spool import Spool
@@ -147,3 +148,21 @@ class Report:
         with self.lock:
             self.lost += 1
             self.damaged += damaged
+
+
+class LostPages:
+    """Hears of the pages of one folder that can't be read. The first is a failure of the folder, and `first` runs.
+
+    `path` gives the folder's destination, from the target's top.
+    """
+
+    def __init__(self, report: Report, path: Callable[[], bytes], first: Callable[[], None] = lambda: None) -> None:
+        self._report, self._path, self._first = report, path, first
+        self._told = False
+
+    def __call__(self, error: Damaged) -> None:
+        if self._told:
+            return
+        self._told = True
+        self._report.failed(self._path(), f"{PAGE_LOST}: {error}", damaged=True)
+        self._first()

@@ -16,7 +16,7 @@ from mount.restore.folders import FolderPlanner
 from mount.restore.leftovers import Leftovers
 from mount.restore.planner import Planner
 from mount.restore.planning import Planning
-from mount.restore.report import PAGE_LOST, Report
+from mount.restore.report import LostPages, Report
 from mount.restore.selection import Selection
 from mount.restore.special_files import SpecialFiles
 from mount.restore.spool import Bits
@@ -98,15 +98,7 @@ class PartPlanner(Planner):
 
     def _part(self, top: Subtree | None, folder: Folder, number: int) -> Iterator[Numbered]:
         """The entries of a folder to look at; damage is told by who can't restore what it has cost."""
-
-        told = False
-
-        def lost(e: Damaged) -> None:
-            nonlocal told
-            if not told:
-                self.passing.quiet.failed(folder.path(), f"{PAGE_LOST}: {e}", damaged=True)
-            told = True
-
+        lost = LostPages(self.passing.quiet, folder.path)
         try:
             yield from entries_in(self._pages, top, number, self.span, lost)
         except Damaged as e:
@@ -174,14 +166,7 @@ class FolderWalk(Planner):
             )
 
     def _rest(self, top: Subtree | None, folder: Folder, number: int) -> Iterator[Numbered]:
-        told = False
-
-        def lost(e: Damaged) -> None:
-            nonlocal told
-            if not told:
-                self._report.failed(folder.path(), f"{PAGE_LOST}: {e}", damaged=True)
-            told = True
-
+        lost = LostPages(self._report, folder.path)
         try:
             for found in entries_in(self._pages, top, number, EVERYTHING, lost, folders_only=True):
                 name = found.entry.name
